@@ -1,0 +1,113 @@
+//! Agent cards: what a node says about the agents it runs.
+//!
+//! An [`AgentCard`] follows A2A 1.0; the [`Registration`] around it, kept in the registry bucket under
+//! `<skill>.<node>`, adds what only the mesh needs to know.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{NodeName, Skill, Timestamp};
+
+/// Where and how an agent is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentInterface {
+    /// The address.
+    pub url: String,
+    /// The binding: `JSONRPC`, `GRPC`, `HTTP+JSON` or a URI of one's own.
+    pub protocol_binding: String,
+    /// The A2A version spoken there.
+    pub protocol_version: String,
+}
+
+/// What an agent can do beyond the minimum.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentCapabilities {
+    /// Streams events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streaming: Option<bool>,
+    /// Calls webhooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_notifications: Option<bool>,
+    /// Has a longer card for those it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extended_agent_card: Option<bool>,
+}
+
+/// One thing an agent can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSkill {
+    /// Unique within the agent; in Weft the skill's name.
+    pub id: String,
+    /// A name for people.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Inputs that work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<String>,
+    /// Media types it reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_modes: Vec<String>,
+    /// Media types it writes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_modes: Vec<String>,
+}
+
+/// An A2A AgentCard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentCard {
+    /// A name for people.
+    pub name: String,
+    /// What the agent is for.
+    pub description: String,
+    /// Where it is reached, best first.
+    pub supported_interfaces: Vec<AgentInterface>,
+    /// The agent's own version.
+    pub version: String,
+    /// What it can do beyond the minimum.
+    pub capabilities: AgentCapabilities,
+    /// Media types it reads.
+    pub default_input_modes: Vec<String>,
+    /// Media types it writes.
+    pub default_output_modes: Vec<String>,
+    /// What it can do.
+    pub skills: Vec<AgentSkill>,
+}
+
+/// One agent on one node, as the registry keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Registration {
+    /// The skill it serves.
+    pub skill: Skill,
+    /// The node it runs on.
+    pub node: NodeName,
+    /// The kind of agent: `echo`, `process` and so on.
+    pub kind: String,
+    /// Its public card.
+    pub card: AgentCard,
+    /// JSON Schema of the input, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<Value>,
+    /// JSON Schema of the output, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// Attempts it may run at once.
+    pub slots: u32,
+    /// Attempts it runs now.
+    pub running: u32,
+    /// Whether the node takes no more work.
+    pub draining: bool,
+    /// Since when the node is up.
+    pub started_at: Timestamp,
+    /// When the node last renewed this.
+    pub seen_at: Timestamp,
+    /// The Weft version of the node.
+    pub weft_version: String,
+}

@@ -1,0 +1,287 @@
+//! What a task's log is made of. One entry is one commit: all of it or none of it.
+//!
+//! An entry also says what follows from it: the children it starts, the wait it begins. Whoever holds the
+//! task after a crash carries the consequences out again, and because their ids are derived, nothing
+//! happens twice. Names on the wire are append-only. Prompts and large values are referenced, never held.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{FailureClass, Fault};
+use crate::id::{ContextId, DedupKey, NodeName, Owner, Skill, TaskId};
+use crate::message::{Message, Part};
+use crate::submission::{ParentRef, Source};
+use crate::task::Artifact;
+use crate::time::Timestamp;
+
+/// One message of a task's log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// 1 for the first entry of a log, +1 with each further one (A2A 1.1 `generation`).
+    pub generation: u64,
+    /// When the writer wrote it, by its own clock. Order comes from the stream, never from this.
+    pub at: Timestamp,
+    /// The process that wrote it.
+    pub by: NodeName,
+    /// The attempt that wrote it, from 1; 0 when none was running.
+    pub attempt: u32,
+    /// What the task is; on the first entry of a log and nowhere else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Origin>>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What a task is and where it came from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// What is to be done.
+    pub skill: Skill,
+    /// Who it belongs to.
+    pub owner: Owner,
+    /// Where its input is stored.
+    pub source: Source,
+    /// When that was stored.
+    pub submitted_at: Timestamp,
+    /// SHA-256 of the input as submitted (content type, zero byte, body), in hex. A second submission
+    /// under the same key with another hash was another piece of work, and lost.
+    pub input_hash: String,
+    /// The conversation, if the submitter named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_id: Option<ContextId>,
+    /// The dedup key, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedup_key: Option<DedupKey>,
+    /// When the result stops being of use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// The subject that gets the finished task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// The task that delegated it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentRef>,
+    /// The dead task that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive_of: Option<TaskId>,
+    /// W3C trace context of the submitter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// What happened to a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// A node took the task on. Other entries of a new attempt say so just as well.
+    Claimed {
+        /// The node's connection name at the NATS server.
+        client: String,
+    },
+    /// The agent says how far it is.
+    Status {
+        /// What it says.
+        message: Message,
+    },
+    /// The agent produced something.
+    Artifact {
+        /// The thing, or a further piece of it.
+        artifact: Artifact,
+        /// Whether its parts go behind those already there under this id.
+        append: bool,
+        /// Whether nothing follows under this id.
+        last_chunk: bool,
+    },
+    /// A journaled step is done.
+    Step {
+        /// Its name, for the check on resume.
+        name: String,
+        /// What it returned.
+        output: Part,
+    },
+    /// The task handed work to others.
+    Delegated {
+        /// The step's name, for the check on resume.
+        name: String,
+        /// Whether more children under this name follow in the next entry.
+        more: bool,
+        /// The work.
+        children: Vec<Child>,
+    },
+    /// The task waits and holds no worker.
+    Suspended {
+        /// For what.
+        waiting_for: WaitingFor,
+    },
+    /// What it waited for is there; it is queued again.
+    Resumed {
+        /// Why.
+        reason: String,
+    },
+    /// An attempt failed and another one follows.
+    AttemptFailed {
+        /// The class of the failure.
+        failure: FailureClass,
+        /// What went wrong.
+        fault: Fault,
+        /// Not before this.
+        retry_at: Timestamp,
+        /// Whether a scheduled message brings it back, rather than the delivery in hand.
+        requeued: bool,
+    },
+    /// A node gave the task back unfinished; that costs no attempt.
+    Released {
+        /// Why.
+        reason: String,
+    },
+    /// Ended with a result.
+    Completed {
+        /// What the agent returned.
+        output: Vec<Part>,
+    },
+    /// Ended with an error; a dead letter says more.
+    Failed {
+        /// The class of the last failure.
+        failure: FailureClass,
+        /// What went wrong.
+        fault: Fault,
+    },
+    /// Ended because somebody asked for it.
+    Canceled {
+        /// What was said about it.
+        reason: String,
+    },
+    /// Not taken on: the input is not acceptable.
+    Rejected {
+        /// What is wrong with it.
+        fault: Fault,
+    },
+}
+
+/// A delegated piece of work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Child {
+    /// Its id, derived from parent, position and index.
+    pub task: TaskId,
+    /// What is to be done.
+    pub skill: Skill,
+    /// Its input, or a reference to it.
+    pub input: Part,
+}
+
+/// What a suspended task waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum WaitingFor {
+    /// The end of all children delegated by the journal entries from `position` on that bear one name.
+    Children {
+        /// The position of the first of these entries in the journal, from 0.
+        position: u32,
+    },
+}
+
+/// The types of entries, without their content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// See [`Event::Claimed`].
+    Claimed,
+    /// See [`Event::Status`].
+    Status,
+    /// See [`Event::Artifact`].
+    Artifact,
+    /// See [`Event::Step`].
+    Step,
+    /// See [`Event::Delegated`].
+    Delegated,
+    /// See [`Event::Suspended`].
+    Suspended,
+    /// See [`Event::Resumed`].
+    Resumed,
+    /// See [`Event::AttemptFailed`].
+    AttemptFailed,
+    /// See [`Event::Released`].
+    Released,
+    /// See [`Event::Completed`].
+    Completed,
+    /// See [`Event::Failed`].
+    Failed,
+    /// See [`Event::Canceled`].
+    Canceled,
+    /// See [`Event::Rejected`].
+    Rejected,
+}
+
+impl Kind {
+    /// Every type.
+    pub const ALL: [Self; 13] = [
+        Self::Claimed,
+        Self::Status,
+        Self::Artifact,
+        Self::Step,
+        Self::Delegated,
+        Self::Suspended,
+        Self::Resumed,
+        Self::AttemptFailed,
+        Self::Released,
+        Self::Completed,
+        Self::Failed,
+        Self::Canceled,
+        Self::Rejected,
+    ];
+
+    /// The name on the wire, in the entry and in the header `Weft-Entry`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Status => "status",
+            Self::Artifact => "artifact",
+            Self::Step => "step",
+            Self::Delegated => "delegated",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
+            Self::AttemptFailed => "attempt_failed",
+            Self::Released => "released",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+            Self::Rejected => "rejected",
+        }
+    }
+
+    /// The type with this wire name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether nothing can follow.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Canceled | Self::Rejected)
+    }
+}
+
+impl Event {
+    /// The type.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Claimed { .. } => Kind::Claimed,
+            Self::Status { .. } => Kind::Status,
+            Self::Artifact { .. } => Kind::Artifact,
+            Self::Step { .. } => Kind::Step,
+            Self::Delegated { .. } => Kind::Delegated,
+            Self::Suspended { .. } => Kind::Suspended,
+            Self::Resumed { .. } => Kind::Resumed,
+            Self::AttemptFailed { .. } => Kind::AttemptFailed,
+            Self::Released { .. } => Kind::Released,
+            Self::Completed { .. } => Kind::Completed,
+            Self::Failed { .. } => Kind::Failed,
+            Self::Canceled { .. } => Kind::Canceled,
+            Self::Rejected { .. } => Kind::Rejected,
+        }
+    }
+}

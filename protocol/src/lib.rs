@@ -1,0 +1,28 @@
+//! What Weft says on the wire, and the rules that follow from it.
+//!
+//! Everything here is pure: no runtime, no NATS, no clock, no files. Randomness and time come in as
+//! arguments, so that a simulator can run every rule millions of times and every process of the mesh
+//! decides alike. The I/O around it lives in `runtime` and above.
+
+pub mod card;
+pub mod codec;
+pub mod dead;
+pub mod entry;
+pub mod fault;
+pub mod header;
+pub mod id;
+pub mod lifecycle;
+pub mod limits;
+pub mod log;
+pub mod message;
+pub mod retry;
+pub mod schema;
+pub mod subject;
+pub mod submission;
+pub mod task;
+pub mod time;
+pub mod topology;
+
+pub use fault::{Failure, Fault};
+pub use id::{ContextId, NodeName, Owner, Skill, TaskId};
+pub use time::Timestamp;

@@ -1,0 +1,60 @@
+//! Every limit of the wire, with its reason.
+//!
+//! A limit that an operator may change is a setting whose default stands here; the others are part
+//! of the contract, and a message beyond them is refused with an error that names the limit.
+
+use std::time::Duration;
+
+/// The body of a task, in bytes. Larger parts go through the object store. Decoding 256 KiB of hostile
+/// MessagePack takes at most some 8 MB of memory.
+pub const TASK_BYTES_MAX: usize = 256 * 1024;
+/// All headers of one message together, in bytes.
+pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// One stored message, headers included: what `WEFT_INBOX` accepts.
+pub const INBOX_MESSAGE_BYTES_MAX: usize = TASK_BYTES_MAX + HEADER_BYTES_MAX;
+/// How deep JSON or MessagePack may nest. Deeper input is hostile: people stop at ten.
+pub const DEPTH_MAX: usize = 64;
+/// An agent's JSON Schema, in bytes; compiling a large nested one takes seconds and gigabytes.
+pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
+/// A result part above this, in bytes, goes to the object store and the log holds a reference.
+pub const INLINE_PART_BYTES_MAX: usize = 128 * 1024;
+/// One part fetched from or stored in the object store, in bytes.
+pub const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Parts of one message.
+pub const PARTS_MAX: usize = 256;
+/// Characters of a skill, owner, node or context name. Subjects stay far below the server's 4 KiB line.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Characters of a dedup key.
+pub const DEDUP_KEY_CHARS_MAX: usize = 256;
+/// Characters of an error message kept in the log; the rest is cut and says so.
+pub const FAULT_CHARS_MAX: usize = 4096;
+/// Children of one delegation entry. A larger fan-out is several entries.
+pub const CHILDREN_PER_ENTRY_MAX: usize = 500;
+/// Messages of one atomic batch; the server's own limit is 1,000.
+pub const BATCH_MESSAGES_MAX: usize = 200;
+
+/// How long a delivery belongs to a worker that gives no sign of life (`ack_wait`).
+pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
+/// How long a task may run before its attempt is written down. A task that ends earlier commits one
+/// entry in all; a longer one is worth the extra write.
+pub const CLAIM_AFTER: Duration = Duration::from_millis(5);
+/// Above this a retry waits as a scheduled message rather than as a delayed NAK, which would occupy
+/// `max_ack_pending` and would not survive the consumer.
+pub const NAK_DELAY_MAX: Duration = Duration::from_secs(5);
+/// Deliveries of one message before the server gives up on it: only a backstop, since attempts are
+/// counted in the log. A message that has been handed out half as often is re-queued as a new one.
+pub const DELIVERIES_MAX: i64 = 64;
+/// Deliveries a consumer may have in flight over all nodes.
+pub const ACK_PENDING_MAX: i64 = 20_000;
+/// Pull requests that may wait at one consumer: one per node and a few in reserve.
+pub const PULLS_WAITING_MAX: i64 = 4096;
+/// How long the server remembers a `Nats-Msg-Id`. Transport dedup only.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// An agent card that is not renewed for this long is gone.
+pub const HEARTBEAT_TTL: Duration = Duration::from_secs(15);
+/// How often a node renews its cards.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+/// How long a canceled attempt may take to end by itself before it is ended.
+pub const CANCEL_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// How long a node that was told to stop lets its attempts reach a commit.
+pub const DRAIN_GRACE_DEFAULT: Duration = Duration::from_secs(20);

@@ -1,0 +1,192 @@
+//! The fold, read as a specification.
+
+use super::*;
+use crate::id::{Owner, Skill, TaskId};
+use crate::lifecycle::ARROWS;
+use crate::submission::Queue;
+
+fn origin() -> Box<Origin> {
+    Box::new(Origin {
+        skill: Skill::parse("echo").unwrap(),
+        owner: Owner::default(),
+        source: Source { queue: Queue::Inbox, sequence: 9 },
+        submitted_at: Timestamp::from_millis(0),
+        input_hash: "00".to_owned(),
+        context_id: None,
+        dedup_key: None,
+        deadline: None,
+        reply_to: None,
+        parent: None,
+        redrive_of: None,
+        traceparent: None,
+    })
+}
+
+fn entry(generation: u64, attempt: u32, event: Event) -> Entry {
+    Entry {
+        generation,
+        at: Timestamp::from_millis(i64::try_from(generation).unwrap()),
+        by: NodeName::parse("n1").unwrap(),
+        attempt,
+        origin: (generation == 1).then(origin),
+        event,
+    }
+}
+
+fn fault() -> Fault {
+    Fault::new("agent_error", "no luck")
+}
+
+fn event(kind: Kind) -> Event {
+    match kind {
+        Kind::Claimed => Event::Claimed { client: "c".to_owned() },
+        Kind::Status => Event::Status { message: Message::from_agent("half") },
+        Kind::Artifact => Event::Artifact {
+            artifact: Artifact {
+                artifact_id: "a".to_owned(),
+                name: None,
+                description: None,
+                parts: vec![Part::text("x")],
+                metadata: None,
+            },
+            append: false,
+            last_chunk: true,
+        },
+        Kind::Step => Event::Step { name: "s".to_owned(), output: Part::text("1") },
+        Kind::Delegated => Event::Delegated {
+            name: "d".to_owned(),
+            more: false,
+            children: vec![Child {
+                task: TaskId::of_child(&TaskId::from_sequence(9), 0, 0),
+                skill: Skill::parse("echo").unwrap(),
+                input: Part::text("x"),
+            }],
+        },
+        Kind::Suspended => Event::Suspended { waiting_for: WaitingFor::Children { position: 0 } },
+        Kind::Resumed => Event::Resumed { reason: "children ended".to_owned() },
+        Kind::AttemptFailed => Event::AttemptFailed {
+            failure: FailureClass::Transient,
+            fault: fault(),
+            retry_at: Timestamp::from_millis(99),
+            requeued: true,
+        },
+        Kind::Released => Event::Released { reason: "drain".to_owned() },
+        Kind::Completed => Event::Completed { output: vec![Part::text("ok")] },
+        Kind::Failed => Event::Failed { failure: FailureClass::Permanent, fault: fault() },
+        Kind::Canceled => Event::Canceled { reason: "enough".to_owned() },
+        Kind::Rejected => Event::Rejected { fault: fault() },
+    }
+}
+
+/// A log that stands in this phase.
+fn standing_in(phase: Phase) -> TaskLog {
+    let kinds: &[Kind] = match phase {
+        Phase::Queued => &[],
+        Phase::Running => &[Kind::Claimed],
+        Phase::Waiting => &[Kind::Delegated, Kind::Suspended],
+        Phase::Ended => &[Kind::Completed],
+    };
+    run(kinds)
+}
+
+fn run(kinds: &[Kind]) -> TaskLog {
+    let entries = (1..).zip(kinds).map(|(at, kind)| (at * 10, entry(at, 1, event(*kind))));
+    TaskLog::fold(entries).unwrap()
+}
+
+#[test]
+fn every_arrow_leads_where_the_table_says_and_no_other_exists() {
+    for phase in [Phase::Queued, Phase::Running, Phase::Waiting, Phase::Ended] {
+        for kind in Kind::ALL {
+            let mut log = standing_in(phase);
+            let before = log.clone();
+            let result = log.apply(99, entry(log.generation + 1, 1, event(kind)));
+            match ARROWS.iter().find(|(from, by, _)| (*from, *by) == (phase, kind)) {
+                Some((_, _, to)) => {
+                    assert_eq!((result, log.phase), (Ok(()), *to), "{phase:?} {kind:?}");
+                    assert_eq!(log.state.is_terminal(), *to == Phase::Ended);
+                }
+                None => {
+                    assert!(matches!(result, Err(FoldError::Arrow { .. })), "{phase:?} {kind:?}");
+                    assert_eq!(log, before);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_later_attempt_makes_the_one_before_it_lost() {
+    let log = TaskLog::fold([
+        (1, entry(1, 1, event(Kind::Claimed))),
+        (2, entry(2, 2, event(Kind::Claimed))),
+        (3, entry(3, 2, event(Kind::Released))),
+        (4, entry(4, 3, event(Kind::AttemptFailed))),
+        (5, entry(5, 4, event(Kind::Completed))),
+    ])
+    .unwrap();
+    let outcomes = log.attempts.iter().map(|attempt| attempt.outcome).collect::<Vec<_>>();
+    assert_eq!(
+        outcomes,
+        [
+            AttemptOutcome::Lost,
+            AttemptOutcome::Released,
+            AttemptOutcome::Failed,
+            AttemptOutcome::Ended
+        ]
+    );
+    assert_eq!(log.failures(), 2);
+    assert_eq!(log.last_sequence, 5);
+}
+
+#[test]
+fn the_driver_moves_with_each_requeue() {
+    let source = Driver::Source(Source { queue: Queue::Inbox, sequence: 9 });
+    assert_eq!(TaskLog::default().driver, Driver::Any);
+    assert_eq!(run(&[Kind::Claimed]).driver, source);
+    assert_eq!(run(&[Kind::Claimed, Kind::AttemptFailed]).driver, Driver::Requeue(2));
+    assert_eq!(run(&[Kind::Delegated, Kind::Suspended, Kind::Resumed]).driver, Driver::Requeue(3));
+}
+
+#[test]
+fn a_delegation_may_take_several_entries() {
+    let part = |more, from: u32| {
+        let children = (from..from + 2)
+            .map(|index| Child {
+                task: TaskId::of_child(&TaskId::from_sequence(9), 0, index),
+                skill: Skill::parse("echo").unwrap(),
+                input: Part::text("x"),
+            })
+            .collect();
+        Event::Delegated { name: "d".to_owned(), more, children }
+    };
+    let mut log =
+        TaskLog::fold([(1, entry(1, 1, part(true, 0))), (2, entry(2, 1, part(true, 2)))]).unwrap();
+    assert!(log.delegation_is_open());
+    log.apply(3, entry(3, 1, part(false, 4))).unwrap();
+    assert!(!log.delegation_is_open());
+    assert_eq!((log.journal.len(), log.children_at(0).len()), (1, 6));
+}
+
+#[test]
+fn what_breaks_the_rules_is_refused() {
+    let mut log = run(&[Kind::Claimed]);
+    let gap = log.apply(2, entry(5, 1, event(Kind::Completed)));
+    assert!(matches!(gap, Err(FoldError::Generation { found: 5, expected: 2, .. })));
+    let mut second_origin = entry(2, 1, event(Kind::Completed));
+    second_origin.origin = Some(origin());
+    assert!(matches!(log.apply(2, second_origin), Err(FoldError::Origin { .. })));
+    let mut no_origin = entry(1, 1, event(Kind::Completed));
+    no_origin.origin = None;
+    assert!(matches!(TaskLog::default().apply(1, no_origin), Err(FoldError::Origin { .. })));
+}
+
+#[test]
+fn entries_survive_the_wire() {
+    for kind in Kind::ALL {
+        let written = entry(1, 1, event(kind));
+        let text = serde_json::to_string(&written).unwrap();
+        assert!(text.contains(&format!("\"type\":\"{}\"", kind.name())), "{text}");
+        assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), written);
+    }
+}

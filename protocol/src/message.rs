@@ -1,0 +1,264 @@
+//! A2A messages and the parts they are made of, as ProtoJSON writes them.
+//!
+//! `camelCase` out, `camelCase` and `snake_case` in, unknown fields ignored (A2A 1.0, section 5). A part
+//! is exactly one of text, raw bytes, URL or data; the type cannot hold anything else.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The scheme of a URL that names an object in Weft's own object store: `weft-object:<name>`.
+pub const OBJECT_SCHEME: &str = "weft-object:";
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Role {
+    /// The submitter.
+    #[default]
+    #[serde(rename = "ROLE_USER", alias = "user")]
+    User,
+    /// The agent.
+    #[serde(rename = "ROLE_AGENT", alias = "agent")]
+    Agent,
+}
+
+/// What a part holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Text.
+    Text(String),
+    /// Bytes; base64 in JSON.
+    Raw(Vec<u8>),
+    /// A reference, also to Weft's object store ([`OBJECT_SCHEME`]).
+    Url(String),
+    /// Any JSON value.
+    Data(Value),
+}
+
+/// One piece of a message or an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "PartWire", into = "PartWire")]
+pub struct Part {
+    /// What it holds.
+    pub content: Content,
+    /// Its media type, where the content does not say enough.
+    pub media_type: Option<String>,
+    /// Its file name.
+    pub filename: Option<String>,
+    /// Anything else.
+    pub metadata: Option<Map<String, Value>>,
+}
+
+impl Part {
+    fn of(content: Content) -> Self {
+        Self { content, media_type: None, filename: None, metadata: None }
+    }
+
+    /// A text part.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::of(Content::Text(text.into()))
+    }
+
+    /// A data part.
+    #[must_use]
+    pub fn data(value: Value) -> Self {
+        Self::of(Content::Data(value))
+    }
+
+    /// A part of raw bytes.
+    #[must_use]
+    pub fn raw(bytes: Vec<u8>, media_type: Option<String>) -> Self {
+        Self { media_type, ..Self::of(Content::Raw(bytes)) }
+    }
+
+    /// A part that refers to something elsewhere.
+    #[must_use]
+    pub fn url(url: impl Into<String>) -> Self {
+        Self::of(Content::Url(url.into()))
+    }
+
+    /// The name of the object in Weft's store that this part refers to.
+    #[must_use]
+    pub fn object(&self) -> Option<&str> {
+        match &self.content {
+            Content::Url(url) => url.strip_prefix(OBJECT_SCHEME),
+            Content::Text(_) | Content::Raw(_) | Content::Data(_) => None,
+        }
+    }
+}
+
+/// [`Part`] with a field per kind, as it is written.
+#[derive(Default, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PartWire {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    raw: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    data: Option<Value>,
+    #[serde(default, alias = "media_type", skip_serializing_if = "Option::is_none")]
+    media_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    filename: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metadata: Option<Map<String, Value>>,
+}
+
+/// Keeps `"data": null` apart from no `data` at all.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl TryFrom<PartWire> for Part {
+    type Error = String;
+
+    fn try_from(wire: PartWire) -> Result<Self, String> {
+        let PartWire { text, raw, url, data, media_type, filename, metadata } = wire;
+        let content = match (text, raw, url, data) {
+            (Some(text), None, None, None) => Content::Text(text),
+            (None, Some(raw), None, None) => Content::Raw(
+                STANDARD.decode(&raw).map_err(|error| format!("raw is not base64: {error}"))?,
+            ),
+            (None, None, Some(url), None) => Content::Url(url),
+            (None, None, None, Some(data)) => Content::Data(data),
+            (None, None, None, None) => {
+                return Err("a part needs one of text, raw, url, data and has none".to_owned());
+            }
+            _ => return Err("a part needs one of text, raw, url, data and has several".to_owned()),
+        };
+        Ok(Self { content, media_type, filename, metadata })
+    }
+}
+
+impl From<Part> for PartWire {
+    fn from(part: Part) -> Self {
+        let mut wire = Self {
+            media_type: part.media_type,
+            filename: part.filename,
+            metadata: part.metadata,
+            ..Self::default()
+        };
+        match part.content {
+            Content::Text(text) => wire.text = Some(text),
+            Content::Raw(bytes) => wire.raw = Some(STANDARD.encode(bytes)),
+            Content::Url(url) => wire.url = Some(url),
+            Content::Data(value) => wire.data = Some(value),
+        }
+        wire
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// Chosen by the sender. Real clients repeat it: never a dedup key.
+    #[serde(default, alias = "message_id")]
+    pub message_id: String,
+    /// The conversation.
+    #[serde(default, alias = "context_id", skip_serializing_if = "Option::is_none")]
+    pub context_id: Option<String>,
+    /// The task that this is a follow-up to.
+    #[serde(default, alias = "task_id", skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// Who speaks.
+    #[serde(default)]
+    pub role: Role,
+    /// What is said.
+    pub parts: Vec<Part>,
+    /// Anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+    /// URIs of the A2A extensions in use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// Earlier tasks it refers to.
+    #[serde(default, alias = "reference_task_ids", skip_serializing_if = "Vec::is_empty")]
+    pub reference_task_ids: Vec<String>,
+}
+
+impl Message {
+    /// A submitter's message of these parts.
+    #[must_use]
+    pub fn from_user(parts: Vec<Part>) -> Self {
+        Self { parts, ..Self::default() }
+    }
+
+    /// An agent's message of one text.
+    #[must_use]
+    pub fn from_agent(text: impl Into<String>) -> Self {
+        Self { role: Role::Agent, parts: vec![Part::text(text)], ..Self::default() }
+    }
+}
+
+/// The one JSON value that a list of parts stands for, which schemas judge and typed agents read:
+/// the value of a lone data part, the string of a lone text part, otherwise the list of parts itself.
+#[must_use]
+pub fn value_of(parts: &[Part]) -> Value {
+    if let [part] = parts {
+        match &part.content {
+            Content::Data(value) => return value.clone(),
+            Content::Text(text) => return Value::String(text.clone()),
+            Content::Raw(_) | Content::Url(_) => {}
+        }
+    }
+    serde_json::to_value(parts).unwrap_or(Value::Null)
+}
+
+/// The part that stands for a JSON value: the inverse of [`value_of`].
+#[must_use]
+pub fn part_of(value: Value) -> Part {
+    match value {
+        Value::String(text) => Part::text(text),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Part::data(value)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_part_is_exactly_one_thing() {
+        for (wire, fine) in [
+            (json!({"text": "a"}), true),
+            (json!({"data": null}), true),
+            (json!({"raw": "aGk=", "media_type": "text/plain"}), true),
+            (json!({"url": "https://example.org/x", "unknown": 1}), true),
+            (json!({}), false),
+            (json!({"text": "a", "data": 1}), false),
+            (json!({"raw": "not base64!"}), false),
+        ] {
+            let read = serde_json::from_value::<Part>(wire.clone());
+            assert_eq!(read.is_ok(), fine, "{wire}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_are_read_and_camel_case_is_written() {
+        let snake = json!({"message_id": "m", "context_id": "c", "role": "ROLE_USER",
+            "parts": [{"raw": "aGk=", "media_type": "x/y"}]});
+        let message: Message = serde_json::from_value(snake).unwrap();
+        assert_eq!(
+            serde_json::to_value(&message).unwrap(),
+            json!({"messageId": "m", "contextId": "c", "role": "ROLE_USER",
+                "parts": [{"raw": "aGk=", "mediaType": "x/y"}]})
+        );
+    }
+
+    #[test]
+    fn a_value_and_its_part_are_inverse() {
+        for value in [json!("text"), json!({"a": [1]}), json!(null), json!(7)] {
+            assert_eq!(value_of(&[part_of(value.clone())]), value);
+        }
+    }
+}

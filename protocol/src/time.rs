@@ -1,0 +1,98 @@
+//! Points in time as the wire writes them: RFC 3339, UTC, milliseconds.
+//!
+//! The format is A2A's (`YYYY-MM-DDTHH:mm:ss.sssZ`). Nothing here reads a clock: callers pass the
+//! present in, and tests pass whatever they like.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A point in time, in whole milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// A text that is no RFC 3339 time with an offset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 time with an offset, such as 2026-01-31T12:00:00.000Z")]
+pub struct TimestampError;
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Reads an RFC 3339 time; finer digits than milliseconds are cut off.
+    ///
+    /// # Errors
+    /// When the text is no such time.
+    pub fn parse(text: &str) -> Result<Self, TimestampError> {
+        text.parse::<jiff::Timestamp>()
+            .map(|at| Self(at.as_millisecond()))
+            .map_err(|_| TimestampError)
+    }
+
+    /// How long from `earlier` to this; zero when `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// This point moved into the future.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
+        write!(f, "{at:.3}")
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_milliseconds_and_reads_what_it_wrote() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_795_264_618_007, "2026-11-21T12:36:58.007Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis).to_string(), text);
+            assert_eq!(Timestamp::parse(text), Ok(Timestamp::from_millis(millis)));
+        }
+    }
+
+    #[test]
+    fn refuses_what_has_no_offset() {
+        for text in ["", "2026-11-21", "2026-11-21T12:00:00", "tomorrow"] {
+            assert_eq!(Timestamp::parse(text), Err(TimestampError), "{text}");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Every stream, consumer and bucket of the mesh, as data.
+//!
+//! The coordinator creates them and `weft doctor` compares them; both read this one list. Names are
+//! stable and documented, for autoscalers read their lag and operators write permissions against them.
+
+use std::time::Duration;
+
+use crate::id::Skill;
+use crate::limits::{
+    ACK_PENDING_MAX, DELIVERIES_MAX, DUPLICATE_WINDOW, HEARTBEAT_TTL, INBOX_MESSAGE_BYTES_MAX,
+    LEASE_DEFAULT, PULLS_WAITING_MAX,
+};
+use crate::subject::Subjects;
+
+/// What the operator decides about storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capacity {
+    /// Copies of each stream: 1, 3 or 5.
+    pub replicas: usize,
+    /// Bytes that the inbox may take; a full one refuses submissions at once (error 10077).
+    pub inbox_bytes_max: i64,
+    /// Bytes that the logs may take.
+    pub log_bytes_max: i64,
+    /// How long a delivery belongs to a worker that gives no sign of life.
+    pub lease: Duration,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            replicas: 1,
+            inbox_bytes_max: 8 * 1024 * 1024 * 1024,
+            log_bytes_max: 16 * 1024 * 1024 * 1024,
+            lease: LEASE_DEFAULT,
+        }
+    }
+}
+
+/// A stream: file storage, limits retention, discard new, no rollup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSpec {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: &'static str,
+    /// What it stores.
+    pub subjects: Vec<String>,
+    /// Copies.
+    pub replicas: usize,
+    /// Bytes it may take.
+    pub bytes_max: i64,
+    /// Bytes of one message; -1 leaves it to the server.
+    pub message_bytes_max: i32,
+    /// How long a `Nats-Msg-Id` is remembered.
+    pub duplicate_window: Duration,
+    /// Whether messages may be scheduled. Never where untrusted publishers write.
+    pub schedules: bool,
+    /// Whether single messages may have a time to live.
+    pub message_ttl: bool,
+    /// Passes stored messages on: from subject, to subject.
+    pub republish: Option<(String, String)>,
+}
+
+/// A durable pull consumer: explicit acks, all messages from the first on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerSpec {
+    /// The stream it reads.
+    pub stream: String,
+    /// Its durable name.
+    pub name: String,
+    /// The subjects it hands out.
+    pub filters: Vec<String>,
+    /// How long a delivery stays with a worker that gives no sign of life.
+    pub ack_wait: Duration,
+    /// Deliveries before the server gives up.
+    pub deliveries_max: i64,
+    /// Deliveries in flight.
+    pub ack_pending_max: i64,
+    /// Pull requests that may wait.
+    pub pulls_waiting_max: i64,
+}
+
+/// A key-value bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BucketSpec {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: &'static str,
+    /// Copies.
+    pub replicas: usize,
+    /// Whether single keys may have a time to live, and how long a marker of their end stays.
+    pub marker_ttl: Option<Duration>,
+}
+
+/// The names, made from the subject prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The stream of submissions.
+    pub inbox: String,
+    /// The stream of logs and of everything that only the mesh may write.
+    pub log: String,
+    /// The registry of agents.
+    pub agents: String,
+    /// Session, shared and long-term memory.
+    pub state: String,
+    /// Parts over the inline limit.
+    pub artifacts: String,
+}
+
+/// The consumer of waiting tasks' wakes and of cancels, shared by all coordinators.
+pub const CARE_CONSUMER: &str = "coordinator";
+
+impl Names {
+    /// The names under a prefix.
+    #[must_use]
+    pub fn new(subjects: &Subjects) -> Self {
+        let prefix = subjects.prefix();
+        let upper = prefix.to_ascii_uppercase();
+        Self {
+            inbox: format!("{upper}_INBOX"),
+            log: format!("{upper}_LOG"),
+            agents: format!("{prefix}_agents"),
+            state: format!("{prefix}_state"),
+            artifacts: format!("{prefix}_artifacts"),
+        }
+    }
+
+    /// The durable that a skill's tasks are pulled from, in both streams.
+    #[must_use]
+    pub fn skill_consumer(skill: &Skill) -> String {
+        format!("skill-{skill}")
+    }
+}
+
+/// Everything that must exist before the first worker starts.
+#[must_use]
+pub fn streams(subjects: &Subjects, capacity: &Capacity) -> Vec<StreamSpec> {
+    let names = Names::new(subjects);
+    vec![
+        StreamSpec {
+            name: names.inbox,
+            description: "tasks as they were submitted",
+            subjects: subjects.inbox_stream(),
+            replicas: capacity.replicas,
+            bytes_max: capacity.inbox_bytes_max,
+            message_bytes_max: i32::try_from(INBOX_MESSAGE_BYTES_MAX).unwrap_or(i32::MAX),
+            duplicate_window: DUPLICATE_WINDOW,
+            schedules: false,
+            message_ttl: false,
+            republish: None,
+        },
+        StreamSpec {
+            name: names.log,
+            description: "one log per task, and the work and letters that follow from them",
+            subjects: subjects.log_stream(),
+            replicas: capacity.replicas,
+            bytes_max: capacity.log_bytes_max,
+            message_bytes_max: -1,
+            duplicate_window: DUPLICATE_WINDOW,
+            schedules: true,
+            message_ttl: true,
+            republish: Some((subjects.all_logs(), format!("{}.event.>", subjects.prefix()))),
+        },
+    ]
+}
+
+/// The buckets.
+#[must_use]
+pub fn buckets(subjects: &Subjects, capacity: &Capacity) -> Vec<BucketSpec> {
+    let names = Names::new(subjects);
+    let replicas = capacity.replicas;
+    vec![
+        BucketSpec {
+            name: names.agents,
+            description: "agent cards with a heartbeat",
+            replicas,
+            marker_ttl: Some(HEARTBEAT_TTL),
+        },
+        BucketSpec {
+            name: names.state,
+            description: "memory of sessions and agents",
+            replicas,
+            marker_ttl: None,
+        },
+    ]
+}
+
+fn consumer(stream: String, name: String, filters: Vec<String>, lease: Duration) -> ConsumerSpec {
+    ConsumerSpec {
+        stream,
+        name,
+        filters,
+        ack_wait: lease,
+        deliveries_max: DELIVERIES_MAX,
+        ack_pending_max: ACK_PENDING_MAX,
+        pulls_waiting_max: PULLS_WAITING_MAX,
+    }
+}
+
+/// The two consumers of a skill: submissions first, then re-queued and delegated work.
+#[must_use]
+pub fn skill_consumers(
+    subjects: &Subjects,
+    capacity: &Capacity,
+    skill: &Skill,
+) -> [ConsumerSpec; 2] {
+    let names = Names::new(subjects);
+    let name = Names::skill_consumer(skill);
+    [
+        consumer(names.inbox, name.clone(), subjects.tasks_of(skill).to_vec(), capacity.lease),
+        consumer(names.log, name, vec![subjects.run(skill)], capacity.lease),
+    ]
+}
+
+/// The consumer that all coordinators share. Its deliveries are always retried: each ends in an ack once
+/// the log shows that nothing is left to do.
+#[must_use]
+pub fn care_consumer(subjects: &Subjects, capacity: &Capacity) -> ConsumerSpec {
+    ConsumerSpec {
+        deliveries_max: -1,
+        ..consumer(
+            Names::new(subjects).log,
+            CARE_CONSUMER.to_owned(),
+            vec![subjects.all_wakes(), subjects.all_cancels()],
+            capacity.lease,
+        )
+    }
+}
