@@ -15,8 +15,10 @@ pub struct AgentInterface {
     /// The address.
     pub url: String,
     /// The binding: `JSONRPC`, `GRPC`, `HTTP+JSON` or a URI of one's own.
+    #[serde(alias = "protocol_binding")]
     pub protocol_binding: String,
     /// The A2A version spoken there.
+    #[serde(alias = "protocol_version")]
     pub protocol_version: String,
 }
 
@@ -28,10 +30,10 @@ pub struct AgentCapabilities {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streaming: Option<bool>,
     /// Calls webhooks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, alias = "push_notifications", skip_serializing_if = "Option::is_none")]
     pub push_notifications: Option<bool>,
     /// Has a longer card for those it knows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, alias = "extended_agent_card", skip_serializing_if = "Option::is_none")]
     pub extended_agent_card: Option<bool>,
 }
 
@@ -51,10 +53,10 @@ pub struct AgentSkill {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<String>,
     /// Media types it reads.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, alias = "input_modes", skip_serializing_if = "Vec::is_empty")]
     pub input_modes: Vec<String>,
     /// Media types it writes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, alias = "output_modes", skip_serializing_if = "Vec::is_empty")]
     pub output_modes: Vec<String>,
 }
 
@@ -67,14 +69,17 @@ pub struct AgentCard {
     /// What the agent is for.
     pub description: String,
     /// Where it is reached, best first.
+    #[serde(alias = "supported_interfaces")]
     pub supported_interfaces: Vec<AgentInterface>,
     /// The agent's own version.
     pub version: String,
     /// What it can do beyond the minimum.
     pub capabilities: AgentCapabilities,
     /// Media types it reads.
+    #[serde(alias = "default_input_modes")]
     pub default_input_modes: Vec<String>,
     /// Media types it writes.
+    #[serde(alias = "default_output_modes")]
     pub default_output_modes: Vec<String>,
     /// What it can do.
     pub skills: Vec<AgentSkill>,

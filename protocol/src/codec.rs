@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::fault::{Fault, code};
-use crate::limits::{DEPTH_MAX, PARTS_MAX, TASK_BYTES_MAX};
+use crate::limits::{DEPTH_MAX, PARTS_MAX, STORED_DEPTH_MAX, TASK_BYTES_MAX};
 use crate::message::{Message, Part};
 
 /// Any JSON value.
@@ -96,7 +96,7 @@ fn guess(body: &[u8]) -> Result<Message, Fault> {
     let looks_like_json =
         body.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| matches!(b, b'{' | b'['));
     if looks_like_json {
-        check_json_depth(body)?;
+        check_json_depth(body, DEPTH_MAX)?;
         if let Ok(value) = serde_json::from_slice::<Value>(body) {
             return Ok(Message::from_user(vec![Part::data(value)]));
         }
@@ -132,12 +132,25 @@ fn utf8(body: &[u8]) -> Result<&str, Fault> {
     })
 }
 
-/// Reads JSON within the depth limit.
+/// Reads JSON from outside, within the depth limit [`DEPTH_MAX`].
 ///
 /// # Errors
 /// A fault with the place, `too_deep` or `malformed_body`.
 pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
-    check_json_depth(body)?;
+    json_within(body, DEPTH_MAX)
+}
+
+/// Reads JSON that Weft itself wrote: log entries, dead letters, registrations. They hold what came in
+/// within [`DEPTH_MAX`], and so nest deeper than it.
+///
+/// # Errors
+/// As [`json`], at [`STORED_DEPTH_MAX`] levels.
+pub fn stored<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+    json_within(body, STORED_DEPTH_MAX)
+}
+
+fn json_within<T: DeserializeOwned>(body: &[u8], depth_max: usize) -> Result<T, Fault> {
+    check_json_depth(body, depth_max)?;
     serde_json::from_slice(body).map_err(|error| {
         Fault::new(code::MALFORMED_BODY, format!("the body is not the JSON expected: {error}"))
             .at(format!("line {} column {}", error.line(), error.column()))
@@ -151,22 +164,17 @@ pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
 pub fn msgpack<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     let mut reader = body;
     let mut decoder = rmp_serde::Deserializer::new(&mut reader);
-    decoder.set_max_depth(DEPTH_MAX);
-    let value = T::deserialize(&mut decoder).map_err(|error| match error {
-        rmp_serde::decode::Error::DepthLimitExceeded => too_deep(),
-        other => Fault::new(
-            code::MALFORMED_BODY,
-            format!("the body is not the MessagePack expected: {other}"),
-        ),
-    })?;
-    if reader.is_empty() {
-        Ok(value)
-    } else {
-        Err(Fault::new(
-            code::MALFORMED_BODY,
-            format!("{} bytes follow the MessagePack value", reader.len()),
-        )
-        .at(format!("byte {}", body.len() - reader.len())))
+    // This decoder refuses the level that it is given, not the one after it.
+    decoder.set_max_depth(DEPTH_MAX + 1);
+    let result = T::deserialize(&mut decoder);
+    let malformed = |why: String| {
+        Fault::new(code::MALFORMED_BODY, why).at(format!("byte {}", body.len() - reader.len()))
+    };
+    match result {
+        Ok(value) if reader.is_empty() => Ok(value),
+        Ok(_) => Err(malformed(format!("{} bytes follow the MessagePack value", reader.len()))),
+        Err(rmp_serde::decode::Error::DepthLimitExceeded) => Err(too_deep(DEPTH_MAX)),
+        Err(error) => Err(malformed(format!("the body is not the MessagePack expected: {error}"))),
     }
 }
 
@@ -179,12 +187,12 @@ pub fn to_msgpack<T: Serialize>(value: &T) -> Result<Vec<u8>, Fault> {
         .map_err(|error| Fault::new(code::MALFORMED_BODY, error.to_string()))
 }
 
-fn too_deep() -> Fault {
-    Fault::new(code::TOO_DEEP, format!("the body nests deeper than {DEPTH_MAX} levels")).at("body")
+fn too_deep(depth_max: usize) -> Fault {
+    Fault::new(code::TOO_DEEP, format!("the body nests deeper than {depth_max} levels")).at("body")
 }
 
 /// Counts brackets outside strings; malformed text is left for the parser to judge.
-fn check_json_depth(body: &[u8]) -> Result<(), Fault> {
+fn check_json_depth(body: &[u8], depth_max: usize) -> Result<(), Fault> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in body {
         match (in_string, byte) {
@@ -193,8 +201,8 @@ fn check_json_depth(body: &[u8]) -> Result<(), Fault> {
             (_, b'"') => in_string = !in_string,
             (false, b'{' | b'[') => {
                 depth += 1;
-                if depth > DEPTH_MAX {
-                    return Err(too_deep());
+                if depth > depth_max {
+                    return Err(too_deep(depth_max));
                 }
             }
             (false, b'}' | b']') => depth = depth.saturating_sub(1),
@@ -248,10 +256,24 @@ mod tests {
     }
 
     #[test]
-    fn messagepack_nested_arrays_stop_at_the_depth_limit() {
-        let mut body = vec![0x91; 100_000];
-        body.push(0x90);
-        assert_eq!(msgpack::<Value>(&body).unwrap_err().code, code::TOO_DEEP);
+    fn both_codecs_stop_at_the_same_depth() {
+        for (levels, fine) in [(DEPTH_MAX, true), (DEPTH_MAX + 1, false), (100_000, false)] {
+            let packed = [vec![0x91; levels - 1], vec![0x90]].concat();
+            let text = ["[".repeat(levels), "]".repeat(levels)].concat();
+            for read in [msgpack::<Value>(&packed), json::<Value>(text.as_bytes())] {
+                assert_eq!(read.is_ok(), fine, "{levels} levels");
+                assert!(read.map_or_else(|fault| fault.code == code::TOO_DEEP, |_| true));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_let_in_can_be_read_from_a_log_again() {
+        let text = ["[".repeat(DEPTH_MAX), "]".repeat(DEPTH_MAX)].concat();
+        let message = decode_body(Some(JSON), text.as_bytes()).unwrap();
+        let wrapped = serde_json::to_vec(&json!({"a": {"b": [{"c": message}]}})).unwrap();
+        assert!(json::<Value>(&wrapped).is_err());
+        assert!(stored::<Value>(&wrapped).is_ok());
     }
 
     #[test]

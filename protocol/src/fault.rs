@@ -73,14 +73,14 @@ impl Fault {
     /// Says where.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
-        self.place = Some(place.into());
+        self.place = Some(shorten(place.into()));
         self
     }
 
     /// Says what to do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(shorten(hint.into()));
         self
     }
 }
@@ -100,12 +100,9 @@ impl std::fmt::Display for Fault {
 
 /// Cuts a text to the log's limit and says how much is gone.
 fn shorten(text: String) -> String {
-    if text.len() <= FAULT_CHARS_MAX {
-        return text;
-    }
-    let cut = text.chars().take(FAULT_CHARS_MAX).collect::<String>();
-    let gone = text.len() - cut.len();
-    format!("{cut}... ({gone} more bytes)")
+    let Some((end, _)) = text.char_indices().nth(FAULT_CHARS_MAX) else { return text };
+    let (cut, gone) = text.split_at(end);
+    format!("{cut}... ({} more bytes)", gone.len())
 }
 
 /// The codes that Weft itself gives; agents may give their own. Append-only.
@@ -122,6 +119,8 @@ pub mod code {
     pub const BAD_HEADER: &str = "bad_header";
     /// The input does not fit the skill's JSON Schema.
     pub const INVALID_INPUT: &str = "invalid_input";
+    /// A value does not fit the schema that Weft publishes for it.
+    pub const SCHEMA_MISMATCH: &str = "schema_mismatch";
     /// The agent's output does not fit its JSON Schema.
     pub const INVALID_OUTPUT: &str = "invalid_output";
     /// The deadline has passed.
@@ -150,4 +149,25 @@ pub mod code {
     pub const OBJECT_MISSING: &str = "object_missing";
     /// The bus did not take a write or a read.
     pub const BUS_UNAVAILABLE: &str = "bus_unavailable";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        for (text, rest) in [
+            ("x".repeat(FAULT_CHARS_MAX), ""),
+            ("x".repeat(FAULT_CHARS_MAX + 1), "... (1 more bytes)"),
+            ("\u{1F980}".repeat(FAULT_CHARS_MAX), ""),
+            ("\u{1F980}".repeat(FAULT_CHARS_MAX + 1), "... (4 more bytes)"),
+        ] {
+            let kept = text.chars().take(FAULT_CHARS_MAX).collect::<String>();
+            let fault = Fault::new("c", text.clone()).at(text.clone()).hint(text);
+            for cut in [Some(fault.message), fault.place, fault.hint] {
+                assert_eq!(cut, Some(format!("{kept}{rest}")));
+            }
+        }
+    }
 }

@@ -6,10 +6,13 @@
 
 pub mod card;
 pub mod codec;
+pub mod consequence;
+pub mod contract;
 pub mod dead;
 pub mod entry;
 pub mod fault;
 pub mod header;
+pub mod holding;
 pub mod id;
 pub mod lifecycle;
 pub mod limits;
@@ -22,6 +25,7 @@ pub mod submission;
 pub mod task;
 pub mod time;
 pub mod topology;
+pub mod view;
 
 pub use fault::{Failure, Fault};
 pub use id::{ContextId, NodeName, Owner, Skill, TaskId};

@@ -14,6 +14,9 @@ pub const HEADER_BYTES_MAX: usize = 8 * 1024;
 pub const INBOX_MESSAGE_BYTES_MAX: usize = TASK_BYTES_MAX + HEADER_BYTES_MAX;
 /// How deep JSON or MessagePack may nest. Deeper input is hostile: people stop at ten.
 pub const DEPTH_MAX: usize = 64;
+/// How deep JSON that Weft itself wrote may nest: an input or output of [`DEPTH_MAX`] levels and what is
+/// wrapped around it in an entry or a dead letter. The parser's own limit is 127.
+pub const STORED_DEPTH_MAX: usize = DEPTH_MAX + 16;
 /// An agent's JSON Schema, in bytes; compiling a large nested one takes seconds and gigabytes.
 pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// A result part above this, in bytes, goes to the object store and the log holds a reference.

@@ -4,7 +4,9 @@
 //! is exactly one of text, raw bytes, URL or data; the type cannot hold anything else.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -122,7 +124,7 @@ impl TryFrom<PartWire> for Part {
         let content = match (text, raw, url, data) {
             (Some(text), None, None, None) => Content::Text(text),
             (None, Some(raw), None, None) => Content::Raw(
-                STANDARD.decode(&raw).map_err(|error| format!("raw is not base64: {error}"))?,
+                base64_bytes(&raw).map_err(|error| format!("raw is not base64: {error}"))?,
             ),
             (None, None, Some(url), None) => Content::Url(url),
             (None, None, None, Some(data)) => Content::Data(data),
@@ -133,6 +135,15 @@ impl TryFrom<PartWire> for Part {
         };
         Ok(Self { content, media_type, filename, metadata })
     }
+}
+
+/// Reads base64 as ProtoJSON has it: standard or URL-safe, with or without padding.
+fn base64_bytes(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true);
+    const READER: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+    READER.decode(text.replace('-', "+").replace('_', "/"))
 }
 
 impl From<Part> for PartWire {
@@ -240,6 +251,15 @@ mod tests {
         ] {
             let read = serde_json::from_value::<Part>(wire.clone());
             assert_eq!(read.is_ok(), fine, "{wire}");
+        }
+    }
+
+    #[test]
+    fn raw_bytes_come_in_every_base64_and_go_in_one() {
+        for text in ["+/8=", "-_8=", "+/8", "-_8", "-/9"] {
+            let part: Part = serde_json::from_value(json!({"raw": text})).unwrap();
+            assert_eq!(part.content, Content::Raw(vec![0xfb, 0xff]), "{text}");
+            assert_eq!(serde_json::to_value(&part).unwrap(), json!({"raw": "+/8="}));
         }
     }
 

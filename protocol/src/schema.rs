@@ -7,6 +7,9 @@ use serde_json::Value;
 use crate::fault::{Fault, code};
 use crate::limits::SCHEMA_BYTES_MAX;
 
+/// Faults told of one value; nobody reads more.
+pub const FAULTS_MAX: usize = 32;
+
 /// A compiled JSON Schema (2020-12).
 #[derive(Debug)]
 pub struct Schema {
@@ -61,6 +64,19 @@ impl Schema {
             Fault::new(fault_code, error.to_string())
                 .at(json_path(&error.instance_path().to_string()))
         })
+    }
+
+    /// All that is wrong with a value, up to [`FAULTS_MAX`], each with this code and its JSON path.
+    #[must_use]
+    pub fn faults(&self, value: &Value, fault_code: &str) -> Vec<Fault> {
+        self.validator
+            .iter_errors(value)
+            .take(FAULTS_MAX)
+            .map(|error| {
+                Fault::new(fault_code, error.to_string())
+                    .at(json_path(&error.instance_path().to_string()))
+            })
+            .collect()
     }
 
     /// Judges an input, as [`Schema::check`].

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
+use crate::entry::Origin;
 use crate::fault::{Fault, code};
 use crate::header::{self, Headers};
 use crate::id::{ContextId, DedupKey, Owner, Skill, TaskId};
@@ -108,7 +110,36 @@ pub struct Stored<'a> {
     pub at: Timestamp,
 }
 
+/// SHA-256 over content type, a zero byte and body, in hex: tells two submissions under one key apart.
+#[must_use]
+pub fn input_hash(content_type: Option<&str>, body: &[u8]) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(content_type.unwrap_or_default().as_bytes());
+    hasher.update([0]);
+    hasher.update(body);
+    crate::id::hex(hasher.finalize().iter())
+}
+
 impl Envelope {
+    /// What the first entry of the task's log says about it.
+    #[must_use]
+    pub fn origin(&self, body: &[u8]) -> Origin {
+        Origin {
+            skill: self.skill.clone(),
+            owner: self.owner.clone(),
+            source: self.source,
+            submitted_at: self.stored_at,
+            input_hash: input_hash(self.content_type.as_deref(), body),
+            context_id: self.context.clone(),
+            dedup_key: self.dedup_key.clone(),
+            deadline: self.deadline,
+            reply_to: self.reply_to.clone(),
+            parent: self.parent.clone(),
+            redrive_of: self.redrive_of.clone(),
+            traceparent: self.trace.traceparent.clone(),
+        }
+    }
+
     /// Reads the envelope of a stored message. `None` when the subject is no queue of this mesh.
     #[must_use]
     pub fn read(subjects: &Subjects, stored: Stored<'_>) -> Option<Result<Self, Refused>> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A point in time, in whole milliseconds since the Unix epoch.
+/// A point in time, in whole milliseconds since the Unix epoch, within the years that RFC 3339 can write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
@@ -18,10 +18,21 @@ pub struct Timestamp(i64);
 pub struct TimestampError;
 
 impl Timestamp {
-    /// From milliseconds since the Unix epoch.
+    /// The first point in time: the start of year 0.
+    pub const MIN: Self = Self(-62_167_219_200_000);
+    /// The last point in time: 9999-12-30T22:00:00.999Z, which every offset can still write.
+    pub const MAX: Self = Self(253_402_207_200_999);
+
+    /// From milliseconds since the Unix epoch; what is out of range becomes [`Self::MIN`] or [`Self::MAX`].
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
-        Self(millis)
+        if millis < Self::MIN.0 {
+            Self::MIN
+        } else if millis > Self::MAX.0 {
+            Self::MAX
+        } else {
+            Self(millis)
+        }
     }
 
     /// Milliseconds since the Unix epoch.
@@ -37,7 +48,9 @@ impl Timestamp {
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
         text.parse::<jiff::Timestamp>()
             .map(|at| Self(at.as_millisecond()))
-            .map_err(|_| TimestampError)
+            .ok()
+            .filter(|at| *at >= Self::MIN)
+            .ok_or(TimestampError)
     }
 
     /// How long from `earlier` to this; zero when `earlier` is later.
@@ -46,10 +59,11 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// This point moved into the future.
+    /// This point moved into the future, at most to [`Self::MAX`].
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
+        let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_add(millis))
     }
 }
 
@@ -90,8 +104,23 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_has_no_offset() {
-        for text in ["", "2026-11-21", "2026-11-21T12:00:00", "tomorrow"] {
+    fn the_extremes_are_written_and_read_back() {
+        for (at, text) in [
+            (Timestamp::from_millis(i64::MIN), "0000-01-01T00:00:00.000Z"),
+            (Timestamp::from_millis(i64::MAX), "9999-12-30T22:00:00.999Z"),
+            (Timestamp::default().after(Duration::MAX), "9999-12-30T22:00:00.999Z"),
+        ] {
+            assert_eq!(at.to_string(), text);
+            assert_eq!(Timestamp::parse(text), Ok(at));
+        }
+        assert_eq!(Timestamp::MIN.since(Timestamp::MAX), Duration::ZERO);
+        assert!(Timestamp::MAX.since(Timestamp::MIN) > Duration::from_secs(315_000_000_000));
+    }
+
+    #[test]
+    fn refuses_what_has_no_offset_or_no_year() {
+        for text in ["", "2026-11-21", "2026-11-21T12:00:00", "tomorrow", "-000001-12-31T00:00:00Z"]
+        {
             assert_eq!(Timestamp::parse(text), Err(TimestampError), "{text}");
         }
     }

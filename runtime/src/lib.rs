@@ -1,2 +1,10 @@
-//! Skeleton.
+//! What every process of the mesh needs, whatever its job: the bus, supervision, settings, telemetry.
+
+pub mod bus;
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod metric;
 pub mod nats_server;
+pub mod supervisor;
+pub mod telemetry;

@@ -4,14 +4,12 @@
 //! nothing is read off its log, which goes to a file in the data directory. The server has its own
 //! process group: Ctrl-C reaches the parent, which can drain before it stops its server.
 
-use std::{
-    io::{self, ErrorKind},
-    path::PathBuf,
-    process::ExitStatus,
-    time::Duration,
-};
+use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid},
+};
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -160,23 +158,19 @@ impl ServerChild {
     }
 
     async fn wait_healthy(&mut self) -> Result<(), StartError> {
-        let limit = self.settings.start_limit;
-        let (monitor, running) = (self.bound.monitor, &mut self.running);
+        let (limit, monitor) = (self.settings.start_limit, self.bound.monitor);
+        let Some(running) = &mut self.running else { return Ok(()) };
         let healthy = async {
             while !monitor::is_healthy(monitor).await {
-                match running {
-                    Some(running) => running.still_starting()?,
-                    None => return Ok(()),
-                }
+                running.still_starting()?;
                 sleep(POLL).await;
             }
             Ok(())
         };
-        let result = timeout(limit, healthy).await;
-        let failure = match (result, &self.running) {
-            (Ok(Ok(())), _) | (Err(_), None) => return Ok(()),
-            (Ok(Err(error)), _) => error,
-            (Err(_), Some(running)) => running.slow(limit),
+        let failure = match timeout(limit, healthy).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => running.slow(limit),
         };
         self.kill().await;
         Err(failure)
@@ -188,7 +182,9 @@ impl ServerChild {
         format!("nats://{HOST}:{}", self.bound.client)
     }
 
-    /// Where those connect who watch the server itself (account `SYS`). Holds the password.
+    /// Where those connect who watch the server itself (account `SYS`). Holds the password, which
+    /// async-nats does not read from a URL: give it [`SYSTEM_USER`] and the password of
+    /// [`ServerChild::settings`] as options, or it lands in account `WEFT` without an error.
     #[must_use]
     pub fn system_url(&self) -> String {
         let password = self.settings.passwords.system.expose();
@@ -247,12 +243,24 @@ impl ServerChild {
         self.wait_healthy().await
     }
 
-    /// SIGSTOP: connections stay open and nothing answers.
+    /// SIGSTOP: connections stay open and nothing answers. Returns when all threads have stopped,
+    /// which is a moment after the signal was sent.
     ///
     /// # Errors
     /// The server is not running.
-    pub fn freeze(&self) -> Result<(), SignalError> {
-        self.signal(Signal::STOP)
+    pub async fn freeze(&self) -> Result<(), SignalError> {
+        self.signal(Signal::STOP)?;
+        while !self.is_stopped()? {
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> Result<bool, SignalError> {
+        // `NOWAIT` leaves the process for its owner to wait for.
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let stopped = waitid(WaitId::Pid(self.raw_pid()?), options);
+        stopped.map(|status| status.is_some()).map_err(refusal)
     }
 
     /// SIGCONT: undoes [`ServerChild::freeze`].
@@ -264,15 +272,12 @@ impl ServerChild {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), SignalError> {
+        kill_process(self.raw_pid()?, signal).map_err(refusal)
+    }
+
+    fn raw_pid(&self) -> Result<Pid, SignalError> {
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        kill_process(pid.ok_or(SignalError::NotRunning)?, signal).map_err(|errno| {
-            let error = io::Error::from(errno);
-            if error.kind() == ErrorKind::NotFound || errno == rustix::io::Errno::SRCH {
-                SignalError::NotRunning
-            } else {
-                SignalError::Refused(error)
-            }
-        })
+        pid.ok_or(SignalError::NotRunning)
     }
 
     pub(super) fn bound(&self) -> Bound {
@@ -281,6 +286,13 @@ impl ServerChild {
 
     pub(super) fn running_mut(&mut self) -> Option<&mut Running> {
         self.running.as_mut()
+    }
+}
+
+fn refusal(errno: Errno) -> SignalError {
+    match errno {
+        Errno::SRCH | Errno::CHILD => SignalError::NotRunning,
+        errno => SignalError::Refused(errno.into()),
     }
 }
 

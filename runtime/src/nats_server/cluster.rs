@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     child::{ServerChild, StartError},
-    config::{Membership, Password, Passwords, ServerSettings, Sync},
+    config::{Membership, Password, Passwords, ServerSettings, SyncInterval},
     find::Found,
     monitor, port,
 };
@@ -28,13 +28,13 @@ pub struct ClusterSettings {
     /// How many servers. Streams with three replicas need three.
     pub members: usize,
     /// When writes reach the disk.
-    pub sync: Sync,
+    pub sync_interval: SyncInterval,
 }
 
 impl ClusterSettings {
     /// Three members, not syncing every write.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), members: 3, sync: Sync::default() }
+        Self { data_dir: data_dir.into(), members: 3, sync_interval: SyncInterval::default() }
     }
 }
 
@@ -88,7 +88,7 @@ impl Cluster {
                 Membership { cluster: NAME.to_owned(), port: *port, routes: routes.clone() };
             let member = ServerSettings {
                 name: name.clone(),
-                sync: settings.sync,
+                sync_interval: settings.sync_interval,
                 passwords: passwords.clone(),
                 membership: Some(membership),
                 ..ServerSettings::new(settings.data_dir.join(&name))

@@ -14,8 +14,10 @@ pub(super) const HOST: &str = "127.0.0.1";
 const PING_INTERVAL_SECONDS: u32 = 1;
 const PINGS_UNANSWERED_MAX: u32 = 2;
 
-pub(super) const SYSTEM_USER: &str = "sys";
-pub(super) const WEFT_USER: &str = "weft";
+/// The user of account `SYS`.
+pub const SYSTEM_USER: &str = "sys";
+/// The user of account `WEFT`; also the one of clients without credentials.
+pub const WEFT_USER: &str = "weft";
 
 /// The server's own default. Larger values go to the object store, not into messages.
 const PAYLOAD_BYTES_DEFAULT: u32 = 1024 * 1024;
@@ -34,11 +36,11 @@ pub enum Port {
 
 /// When JetStream's writes reach the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sync {
+pub enum SyncInterval {
     /// Every two minutes, the server's default: fast, survives the server's death but not the
     /// machine's.
     #[default]
-    Interval,
+    TwoMinutes,
     /// Before every acknowledgement, as in production.
     Always,
 }
@@ -104,7 +106,7 @@ pub struct ServerSettings {
     /// Where HTTP monitoring answers.
     pub monitor_port: Port,
     /// When writes reach the disk.
-    pub sync: Sync,
+    pub sync_interval: SyncInterval,
     /// Passwords of the two users.
     pub passwords: Passwords,
     /// The largest message, in bytes.
@@ -123,7 +125,7 @@ impl ServerSettings {
             name: "weft".to_owned(),
             client_port: Port::Any,
             monitor_port: Port::Any,
-            sync: Sync::default(),
+            sync_interval: SyncInterval::default(),
             passwords: Passwords { system: Password::random(), weft: Password::random() },
             payload_bytes_max: PAYLOAD_BYTES_DEFAULT,
             membership: None,
@@ -143,9 +145,9 @@ pub(super) struct Launch<'a> {
 
 /// The config file, in the server's own format.
 pub(super) fn text(settings: &ServerSettings, launch: &Launch<'_>) -> String {
-    let sync = match settings.sync {
-        Sync::Interval => "",
-        Sync::Always => ", sync_interval: always",
+    let sync = match settings.sync_interval {
+        SyncInterval::TwoMinutes => "",
+        SyncInterval::Always => ", sync_interval: always",
     };
     let lines = [
         format!("server_name: {}", quoted(&settings.name)),
@@ -244,7 +246,11 @@ no_auth_user: weft
         let renamed = SINGLE.replace("\"weft\"", r#""a\\b""#).replace("1048576", "9");
         let table = [
             ("single", settings(), SINGLE.to_owned()),
-            ("synced", ServerSettings { sync: Sync::Always, ..settings() }, always),
+            (
+                "synced",
+                ServerSettings { sync_interval: SyncInterval::Always, ..settings() },
+                always,
+            ),
             ("member", ServerSettings { membership: Some(membership), ..settings() }, member),
             (
                 "renamed",

@@ -29,7 +29,9 @@ mod version;
 
 pub use child::{ServerChild, SignalError, StartError, start};
 pub use cluster::{Cluster, ClusterError, ClusterSettings};
-pub use config::{Membership, Password, Passwords, Port, ServerSettings, Sync};
+pub use config::{
+    Membership, Password, Passwords, Port, SYSTEM_USER, ServerSettings, SyncInterval, WEFT_USER,
+};
 pub use download::DownloadError;
 pub use find::{FindError, FindOptions, Found, Place, Skipped, find};
 pub use version::{MINIMUM, PINNED, Unusable, Version};

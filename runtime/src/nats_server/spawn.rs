@@ -114,15 +114,8 @@ impl Running {
 
     /// An error once the process has ended.
     pub(super) fn still_starting(&mut self) -> Result<(), StartError> {
-        match self.child.try_wait() {
-            Ok(None) => Ok(()),
-            Ok(Some(status)) => Err(self.exited(status)),
-            Err(error) => Err(StartError::Spawn { path: self.log.clone(), error }),
-        }
-    }
-
-    fn exited(&self, status: ExitStatus) -> StartError {
-        StartError::Exited { status, log: self.log.clone(), tail: self.tail() }
+        let Ok(Some(status)) = self.child.try_wait() else { return Ok(()) };
+        Err(StartError::Exited { status, log: self.log.clone(), tail: self.tail() })
     }
 
     /// The error of a server that runs but is not ready.

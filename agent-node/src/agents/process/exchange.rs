@@ -1,0 +1,316 @@
+//! One task with one program: says what is to be done, passes on what comes back, judges how it ended.
+//!
+//! A program that keeps to the protocol is kept for the next task. One that ended, wrote what is no line
+//! of the protocol or wrote too much is killed at once. One whose attempt ends for another reason (the task is
+//! fenced, the future is dropped) is stopped politely; it has done nothing wrong.
+
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::fault::{Failure, Fault, code};
+use protocol::limits::FAULT_CHARS_MAX;
+use protocol::message::{Part, value_of};
+use protocol::task::RESULT_ARTIFACT;
+use tokio::time::timeout;
+
+use super::child::{Child, Gone};
+use super::line::{FromProgram, Hello, PROTOCOL_VERSION, ToProgram, quote};
+use super::log;
+use super::pool::{Lease, LeaseError, Pool};
+use super::settings::Mode;
+use crate::agent::Stop;
+use crate::context::Context;
+
+/// `EX_TEMPFAIL` of sysexits.h: the program asks to be tried again.
+const EXIT_TRANSIENT: i32 = 75;
+/// Characters of a status text that reach the log.
+const STATUS_CHARS: usize = 4096;
+/// Characters of an error about a program besides the end of its standard error.
+const STORY_CHARS: usize = 300;
+
+/// What the program answers: a result, or the error that it reports.
+type Answer = Result<Vec<Part>, (Failure, Fault)>;
+
+/// Why there is no answer.
+enum NoAnswer {
+    /// The attempt has to end, and not because of the program.
+    Stop(Stop),
+    /// There will be no more lines.
+    Gone(Gone),
+    /// It did not say hello in time.
+    NoHello,
+    /// It ended with this status, by which a program that runs once reports an error.
+    Refused(ExitStatus),
+    /// A line that must not be: what it is, and the line.
+    Protocol(String, Bytes),
+}
+
+/// Runs a task.
+pub(super) async fn run(
+    pool: &Arc<Pool>,
+    context: &Context,
+    parts: &[Part],
+) -> Result<Vec<Part>, Stop> {
+    let cancel_line = encode(&ToProgram::Cancel { task: context.task() })?;
+    let mut lease = tokio::select! {
+        biased;
+        () = context.canceled() => return Err(Stop::Canceled),
+        lease = pool.lease(cancel_line.clone()) => lease.map_err(|error| no_program(&error))?,
+    };
+    let Some(child) = lease.child() else { return Err(no_program(&LeaseError::Closed)) };
+    let task_line = task_line(context, parts)?;
+    let mut talk =
+        Conversation { pool, context, child, cancel_line, is_canceled: false, answer: None };
+    let ended = match pool.launch.mode {
+        Mode::Serve => talk.serve(&task_line).await,
+        Mode::Once => talk.once(&task_line).await,
+    };
+    let is_canceled = talk.is_canceled;
+    let result = settle(pool.launch.mode, lease, ended).await;
+    match result {
+        Err(Stop::Failed { .. }) if is_canceled => Err(Stop::Canceled),
+        result => result,
+    }
+}
+
+/// Gives the program back or ends it, and says what the node hears.
+async fn settle(
+    mode: Mode,
+    mut lease: Lease,
+    ended: Result<Answer, NoAnswer>,
+) -> Result<Vec<Part>, Stop> {
+    let tail = lease.child().map(|child| child.stderr.tail()).unwrap_or_default();
+    match (ended, mode) {
+        (Ok(answer), mode) => {
+            match mode {
+                Mode::Serve => lease.give_back(),
+                Mode::Once => lease.done(),
+            }
+            answer.map_err(|(failure, fault)| Stop::Failed { failure, fault })
+        }
+        (Err(NoAnswer::Stop(stop)), _) => Err(stop),
+        (Err(NoAnswer::Refused(status)), _) => {
+            lease.done();
+            Err(NoAnswer::Refused(status).judge(&tail))
+        }
+        (Err(no_answer), _) => {
+            lease.kill().await;
+            Err(no_answer.judge(&tail))
+        }
+    }
+}
+
+struct Conversation<'a> {
+    pool: &'a Pool,
+    context: &'a Context,
+    child: &'a mut Child,
+    cancel_line: Vec<u8>,
+    is_canceled: bool,
+    answer: Option<Answer>,
+}
+
+impl Conversation<'_> {
+    async fn serve(&mut self, task_line: &[u8]) -> Result<Answer, NoAnswer> {
+        self.greet().await?;
+        self.child.write_required(task_line);
+        loop {
+            let line = self.next_line().await.map_err(NoAnswer::Gone)?;
+            self.hear(line).await?;
+            if let Some(answer) = self.answer.take() {
+                return Ok(answer);
+            }
+        }
+    }
+
+    async fn once(&mut self, task_line: &[u8]) -> Result<Answer, NoAnswer> {
+        self.child.write(task_line);
+        self.child.close_stdin();
+        let status = loop {
+            match self.next_line().await {
+                Ok(line) => self.hear(line).await?,
+                Err(Gone::Exited { status }) => break status,
+                Err(gone) => return Err(NoAnswer::Gone(gone)),
+            }
+        };
+        let rest = self.child.take_rest();
+        if status.success() && !rest.trim_ascii().is_empty() {
+            self.hear(rest).await?;
+        }
+        match self.answer.take() {
+            Some(Err(reported)) => Ok(Err(reported)),
+            Some(Ok(parts)) if status.success() => Ok(Ok(parts)),
+            _ if status.success() || status.code().is_none() => {
+                Err(NoAnswer::Gone(Gone::Exited { status }))
+            }
+            _ => Err(NoAnswer::Refused(status)),
+        }
+    }
+
+    /// Waits for hello where the settings ask for it.
+    async fn greet(&mut self) -> Result<(), NoAnswer> {
+        let Some(limit) = self.pool.launch.start_timeout else { return Ok(()) };
+        if self.child.has_spoken {
+            return Ok(());
+        }
+        let Ok(line) = timeout(limit, self.next_line()).await else {
+            return Err(NoAnswer::NoHello);
+        };
+        let line = line.map_err(NoAnswer::Gone)?;
+        match FromProgram::read(&line) {
+            Ok(FromProgram::Hello(_)) | Err(_) => self.hear(line).await,
+            Ok(other) => Err(NoAnswer::Protocol(
+                format!("a {} line before hello", other.name()),
+                line,
+            )),
+        }
+    }
+
+    /// The next line; tells the program on the way when somebody asks for the end of the task.
+    async fn next_line(&mut self) -> Result<Bytes, Gone> {
+        loop {
+            tokio::select! {
+                line = self.child.next() => return line,
+                () = self.context.canceled(), if !self.is_canceled => {
+                    self.is_canceled = true;
+                    self.child.write(&self.cancel_line);
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self, bytes: Bytes) -> Result<(), NoAnswer> {
+        let line = match FromProgram::read(&bytes) {
+            Ok(line) => line,
+            Err(error) => return Err(NoAnswer::Protocol(error.to_string(), bytes)),
+        };
+        let is_first = !std::mem::replace(&mut self.child.has_spoken, true);
+        if let Some(wrong) = self.wrong(&line, is_first) {
+            return Err(NoAnswer::Protocol(wrong, bytes));
+        }
+        match line {
+            FromProgram::Hello(hello) => self.pool.meet(hello),
+            FromProgram::Status { text, .. } => {
+                let text: String = text.chars().take(STATUS_CHARS).collect();
+                self.context.status(text).await.map_err(NoAnswer::Stop)?;
+            }
+            FromProgram::Artifact { artifact, append, last_chunk, .. } => {
+                let stored = self.context.artifact(artifact, append, last_chunk);
+                stored.await.map_err(NoAnswer::Stop)?;
+            }
+            FromProgram::Result(result) => self.answer = Some(Ok(result.parts)),
+            FromProgram::Error(error) => self.answer = Some(Err(error.failure())),
+            FromProgram::Log { level, message } => {
+                log::write(&self.pool.launch.agent, level, &message, &mut self.child.log_rate);
+            }
+        }
+        Ok(())
+    }
+
+    /// What makes a line wrong that is well formed.
+    fn wrong(&self, line: &FromProgram, is_first: bool) -> Option<String> {
+        let name = line.name();
+        let ours = self.context.task().as_str();
+        if let Some(task) = line.task().filter(|task| *task != ours) {
+            return Some(format!("a {name} line about task {task:?} during task {ours:?}"));
+        }
+        match line {
+            FromProgram::Log { .. } => None,
+            _ if self.answer.is_some() => Some(format!("a {name} line after its answer")),
+            FromProgram::Hello(_) if !is_first => Some("hello in the middle".to_owned()),
+            FromProgram::Hello(Hello { protocol, .. }) if *protocol != PROTOCOL_VERSION => {
+                Some(format!("hello in version {protocol}, and this node speaks {PROTOCOL_VERSION}"))
+            }
+            FromProgram::Artifact { artifact, .. } if artifact.artifact_id == RESULT_ARTIFACT => {
+                Some(format!("an artifact called {RESULT_ARTIFACT:?}, which the result is"))
+            }
+            FromProgram::Hello(_)
+            | FromProgram::Status { .. }
+            | FromProgram::Artifact { .. }
+            | FromProgram::Result(_)
+            | FromProgram::Error(_) => None,
+        }
+    }
+}
+
+impl NoAnswer {
+    /// What the node hears. `tail` is the end of the program's standard error.
+    fn judge(self, tail: &str) -> Stop {
+        match self {
+            Self::Stop(stop) => stop,
+            Self::Gone(gone @ Gone::LineTooLong { .. }) => failed(
+                Failure::Permanent,
+                Fault::new(code::TOO_LARGE, format!("the program {gone}")).hint(
+                    "hand large results over in several artifact lines, or raise line_bytes_max",
+                ),
+            ),
+            Self::Gone(gone) => {
+                let story = format!("the program {gone} before it gave a result");
+                crashed(&story, tail)
+            }
+            Self::NoHello => crashed("the program did not say hello in time", tail),
+            Self::Refused(status) => {
+                let story = with_tail(&format!("the program ended ({status})"), tail);
+                let failure = match status.code() {
+                    Some(EXIT_TRANSIENT) => Failure::Transient { retry_after: None },
+                    Some(_) | None => Failure::Permanent,
+                };
+                failed(failure, Fault::new(code::AGENT_ERROR, story))
+            }
+            Self::Protocol(what, line) => failed(
+                Failure::Permanent,
+                Fault::new(
+                    code::AGENT_PROTOCOL,
+                    format!("the program wrote {what}: {}", quote(&line)),
+                )
+                .hint("standard output is for the protocol only; print to standard error"),
+            ),
+        }
+    }
+}
+
+fn failed(failure: Failure, fault: Fault) -> Stop {
+    Stop::Failed { failure, fault }
+}
+
+fn crashed(story: &str, tail: &str) -> Stop {
+    failed(
+        Failure::Transient { retry_after: None },
+        Fault::new(code::AGENT_CRASHED, with_tail(story, tail)),
+    )
+}
+
+fn no_program(error: &LeaseError) -> Stop {
+    crashed(&error.to_string(), "")
+}
+
+/// Adds the end of standard error, as much as a fault keeps.
+fn with_tail(story: &str, tail: &str) -> String {
+    if tail.is_empty() {
+        return story.to_owned();
+    }
+    let room = FAULT_CHARS_MAX - STORY_CHARS;
+    let skip = tail.chars().count().saturating_sub(room);
+    let end: String = tail.chars().skip(skip).collect();
+    format!("{story}; its standard error ends: {end}")
+}
+
+fn task_line(context: &Context, parts: &[Part]) -> Result<Vec<u8>, Stop> {
+    encode(&ToProgram::Task {
+        task: context.task(),
+        skill: context.skill(),
+        owner: context.owner(),
+        attempt: context.attempt(),
+        context_id: context.context_id(),
+        deadline: context.deadline(),
+        idempotency_key: context.task().as_str(),
+        input: &value_of(parts),
+        parts,
+    })
+}
+
+fn encode(line: &ToProgram<'_>) -> Result<Vec<u8>, Stop> {
+    line.write().map_err(|error| {
+        failed(Failure::Permanent, Fault::new(code::INVALID_INPUT, error.to_string()))
+    })
+}

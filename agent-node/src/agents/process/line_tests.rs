@@ -1,0 +1,124 @@
+//! Which lines are read, which are refused, and what is written, byte for byte.
+
+use serde_json::json;
+
+use super::*;
+
+fn read(line: &str) -> FromProgram {
+    FromProgram::read(line.as_bytes()).unwrap()
+}
+
+#[test]
+fn what_is_written_is_append_only() {
+    let (task, skill, owner) = (
+        TaskId::from_sequence(17),
+        Skill::parse("echo").unwrap(),
+        Owner::parse("acme").unwrap(),
+    );
+    let line = ToProgram::Task {
+        task: &task,
+        skill: &skill,
+        owner: &owner,
+        attempt: 2,
+        context_id: "c",
+        deadline: Some(Timestamp::from_millis(0)),
+        idempotency_key: "s17",
+        input: &json!("hi"),
+        parts: &[Part::text("hi")],
+    };
+    let text = r#"{"type":"task","task":"s17","skill":"echo","owner":"acme","attempt":2,"contextId":"c","#
+        .to_owned()
+        + r#""deadline":"1970-01-01T00:00:00.000Z","idempotencyKey":"s17","input":"hi","#
+        + r#""parts":[{"text":"hi"}]}"#
+        + "\n";
+    assert_eq!(String::from_utf8(line.write().unwrap()).unwrap(), text);
+    assert_eq!(
+        ToProgram::Cancel { task: &task }.write().unwrap(),
+        b"{\"type\":\"cancel\",\"task\":\"s17\"}\n"
+    );
+}
+
+#[test]
+fn every_line_is_read_and_unknown_fields_are_ignored() {
+    let result = |parts| FromProgram::Result(ResultLine { parts, task: None });
+    for (line, expected) in [
+        (
+            r#"{"type":"hello","protocol":1,"version":"2","later":{}}"#,
+            FromProgram::Hello(Hello {
+                protocol: 1,
+                name: None,
+                description: None,
+                version: Some("2".to_owned()),
+            }),
+        ),
+        (
+            r#"{"text":"half way","task":"s1","type":"status"}"#,
+            FromProgram::Status { text: "half way".to_owned(), task: Some("s1".to_owned()) },
+        ),
+        (r#"{"type":"result","output":"a"}"#, result(vec![Part::text("a")])),
+        (r#"{"type":"result","output":null}"#, result(vec![Part::data(json!(null))])),
+        (r#" {"type":"result","parts":[{"text":"a"}]} "#, result(vec![Part::text("a")])),
+        (
+            r#"{"type":"log","message":"m"}"#,
+            FromProgram::Log { level: LogLevel::Info, message: "m".to_owned() },
+        ),
+    ] {
+        assert_eq!(read(line), expected, "{line}");
+    }
+    let line = r#"{"type":"artifact","artifact":{"artifact_id":"a","parts":[{"text":"x"}]},"append":true}"#;
+    let FromProgram::Artifact { artifact, append, last_chunk, task } = read(line) else {
+        panic!("no artifact")
+    };
+    assert_eq!((artifact.artifact_id.as_str(), append, last_chunk, task), ("a", true, true, None));
+}
+
+#[test]
+fn what_is_no_line_says_why() {
+    let deep = format!(r#"{{"type":"result","output":{}{}}}"#, "[".repeat(70), "]".repeat(70));
+    for (line, expected) in [
+        (&b"hello"[..], "a line that is not a JSON object"),
+        (b"[1]", "a line that is not a JSON object"),
+        (b"{\"type\":\"status\",\"text\":\"\xff\"}", "a line that is not UTF-8 at byte 25"),
+        (deep.as_bytes(), "a line that nests too deep"),
+        (b"{", "EOF while parsing"),
+        (b"{}", "missing field `type`"),
+        (b"{\"type\":\"reslt\"}", "unknown variant `reslt`, expected one of `hello`, `status`"),
+        (b"{\"type\":\"status\"}", "missing field `text`"),
+        (b"{\"type\":\"status\",\"text\":1}", "invalid type: integer `1`, expected a string"),
+        (b"{\"type\":\"result\"}", "a result needs output or parts and has neither"),
+        (b"{\"type\":\"result\",\"output\":1,\"parts\":[]}", "a result needs output or parts and has both"),
+        (b"{\"type\":\"result\",\"parts\":[]}", "a result has 1 to 256 parts, not 0"),
+        (b"{\"type\":\"error\",\"class\":\"fatal\"}", "unknown variant `fatal`"),
+    ] {
+        let error = FromProgram::read(line).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn an_error_line_becomes_a_failure() {
+    let transient = |ms: Option<u64>| Failure::Transient { retry_after: ms.map(Duration::from_millis) };
+    for (line, failure, code, message) in [
+        (r#"{"type":"error"}"#, Failure::Permanent, "agent_error", ""),
+        (
+            r#"{"type":"error","class":"transient","code":"rate_limited","message":"m","retryAfterMs":500}"#,
+            transient(Some(500)),
+            "rate_limited",
+            "m",
+        ),
+        (r#"{"type":"error","class":"transient","code":"E-42 x"}"#, transient(None), "e_42_x", ""),
+        (r#"{"type":"error","class":"permanent","code":" "}"#, Failure::Permanent, "agent_error", ""),
+    ] {
+        let FromProgram::Error(error) = read(line) else { panic!("{line}") };
+        let (found, fault) = error.failure();
+        assert_eq!((found, fault.code.as_str(), fault.message.as_str()), (failure, code, message));
+    }
+}
+
+#[test]
+fn quotes_are_short_and_whole_characters() {
+    assert_eq!(quote(b"a\"b"), r#""a\"b""#);
+    let crabs = "\u{1F980}".repeat(300);
+    assert_eq!(quote(crabs.as_bytes()), format!("\"{}\"...", "\u{1F980}".repeat(200)));
+    assert_eq!(quote(b"\xff"), "\"\u{fffd}\"");
+}

@@ -1,0 +1,133 @@
+//! Agents that are programs: any program, in any language, spoken to in JSON lines over its standard input
+//! and output.
+//!
+//! [`ProcessAgent`] is what the node runs; [`line`] holds what is said. A program does one task at a time, and an agent
+//! runs as many programs as it may do tasks at once.
+
+mod child;
+pub mod environment;
+mod exchange;
+mod guard;
+pub mod line;
+mod log;
+mod pool;
+pub mod settings;
+mod stderr;
+mod stdout;
+mod stop;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use protocol::message::Part;
+use runtime::supervisor::Supervisor;
+use serde_json::Value;
+
+use self::pool::Pool;
+pub use self::settings::{Mode, ProcessSettings, SchemaSource, SettingFault, SettingsError};
+use crate::agent::{About, AnyAgent, Stop};
+use crate::context::Context;
+
+/// What the node provides to a process agent.
+#[derive(Debug, Clone)]
+pub struct Provided {
+    /// Where relative paths in the settings start.
+    pub base: PathBuf,
+    /// The node's own environment, of which the program gets a small part.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Programs at once, at least 1: what the node's slots for this agent are.
+    pub concurrency: usize,
+    /// Sees to programs that are being stopped after their attempt has ended.
+    pub supervisor: Supervisor,
+}
+
+/// An agent that is a program.
+#[derive(Debug)]
+pub struct ProcessAgent {
+    pool: Arc<Pool>,
+    about: Described,
+    input_schema: Option<Value>,
+    output_schema: Option<Value>,
+}
+
+#[derive(Debug)]
+struct Described {
+    name: Option<String>,
+    description: Option<String>,
+    version: Option<String>,
+    tags: Vec<String>,
+}
+
+impl ProcessAgent {
+    /// An agent, called `agent` in logs. Starts nothing: programs are started when there are tasks.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings, a missing program or directory included.
+    pub fn new(
+        agent: &str,
+        settings: &ProcessSettings,
+        provided: Provided,
+    ) -> Result<Self, SettingsError> {
+        let checked =
+            settings::check(agent, settings, &provided.base, &provided.environment)?;
+        Ok(Self {
+            pool: Pool::new(checked.launch, provided.concurrency, provided.supervisor),
+            about: Described {
+                name: settings.name.clone(),
+                description: settings.description.clone(),
+                version: settings.version.clone(),
+                tags: settings.tags.clone(),
+            },
+            input_schema: checked.input_schema,
+            output_schema: checked.output_schema,
+        })
+    }
+
+    /// Whether the program can still be started: it may have been moved away since the node began.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check(&self) -> Result<(), SettingFault> {
+        self.pool.launch.check()
+    }
+
+    /// Takes no more tasks and stops the idle programs, politely. Without it they are killed when the
+    /// agent is dropped.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl AnyAgent for ProcessAgent {
+    fn about(&self) -> About {
+        let hello = self.pool.hello();
+        let (name, description, version) =
+            hello.map(|h| (h.name, h.description, h.version)).unwrap_or_default();
+        let Described { name: n, description: d, version: v, tags } = &self.about;
+        About {
+            kind: "process".to_owned(),
+            name: n.clone().or(name).unwrap_or_else(|| self.pool.launch.agent.clone()),
+            description: d.clone().or(description).unwrap_or_default(),
+            version: v.clone().or(version).unwrap_or_default(),
+            tags: tags.clone(),
+        }
+    }
+
+    fn input_schema(&self) -> Option<Value> {
+        self.input_schema.clone()
+    }
+
+    fn output_schema(&self) -> Option<Value> {
+        self.output_schema.clone()
+    }
+
+    fn run<'a>(
+        &'a self,
+        context: &'a Context,
+        input: Vec<Part>,
+    ) -> BoxFuture<'a, Result<Vec<Part>, Stop>> {
+        Box::pin(async move { exchange::run(&self.pool, context, &input).await })
+    }
+}

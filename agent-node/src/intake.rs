@@ -1,0 +1,213 @@
+//! Pulls deliveries of one skill and starts attempts, as many as there are slots.
+//!
+//! Two queues feed one set of slots: work that has begun (`run`) goes before submissions (`task`). A pull asks for
+//! as many as are free now. Both queues are asked at once, so a burst on both can bring more than there are
+//! slots; the surplus waits here for a moment and is then given back for others to take.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use protocol::topology::Names;
+use runtime::bus::{Bus, Delivery, PullError, Pulled, Puller};
+use runtime::metric::Metrics;
+use runtime::supervisor::{Kind, Supervisor};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Core;
+use crate::execute;
+use crate::hand::InHand;
+use crate::served::Served;
+
+/// How long a surplus delivery waits for a slot.
+const WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// The slots of one skill.
+pub(crate) struct Slots {
+    running: AtomicUsize,
+    freed: Notify,
+    max: usize,
+}
+
+impl Slots {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { running: AtomicUsize::new(0), freed: Notify::new(), max }
+    }
+
+    /// Attempts under way.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
+    fn free(&self) -> usize {
+        self.max.saturating_sub(self.running())
+    }
+
+    fn take(self: &Arc<Self>) -> Slot {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Slot(Arc::clone(self))
+    }
+}
+
+/// One taken slot; dropping it frees it.
+struct Slot(Arc<Slots>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+        self.0.freed.notify_one();
+    }
+}
+
+struct Waiting {
+    delivery: Box<Delivery>,
+    hand: InHand,
+    since: Instant,
+}
+
+/// Serves one skill until told to stop.
+pub(crate) struct Intake {
+    core: Arc<Core>,
+    served: Arc<Served>,
+    slots: Arc<Slots>,
+    supervisor: Supervisor,
+    metrics: Metrics,
+    run: Puller,
+    task: Puller,
+    run_waiting: VecDeque<Waiting>,
+    task_waiting: VecDeque<Waiting>,
+}
+
+/// Which queue something came from.
+#[derive(Clone, Copy)]
+enum From {
+    Run,
+    Task,
+}
+
+impl Intake {
+    /// Opens both queues of a skill; their consumers must exist.
+    pub(crate) async fn open(
+        core: Arc<Core>,
+        served: Arc<Served>,
+        slots: Arc<Slots>,
+        supervisor: Supervisor,
+        metrics: Metrics,
+    ) -> Result<Self, PullError> {
+        let bus: &Bus = &core.bus;
+        let consumer = Names::skill_consumer(&served.terms.skill);
+        let run = bus.puller(&bus.names().log, &consumer).await?;
+        let task = bus.puller(&bus.names().inbox, &consumer).await?;
+        Ok(Self {
+            core,
+            served,
+            slots,
+            supervisor,
+            metrics,
+            run,
+            task,
+            run_waiting: VecDeque::new(),
+            task_waiting: VecDeque::new(),
+        })
+    }
+
+    /// Pulls and starts until `stop`; what waits then is given back.
+    pub(crate) async fn serve(mut self, stop: CancellationToken) -> Result<(), Disconnected> {
+        let slots = Arc::clone(&self.slots);
+        loop {
+            self.start_waiting();
+            self.ask().await;
+            let oldest = self.oldest();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                pulled = self.run.next() => self.receive(From::Run, pulled)?,
+                pulled = self.task.next() => self.receive(From::Task, pulled)?,
+                () = slots.freed.notified() => {}
+                () = sleep_until(oldest.unwrap_or_else(Instant::now)), if oldest.is_some() => {
+                    self.give_back_old().await;
+                }
+            }
+        }
+        self.give_back(Instant::now()).await;
+        Ok(())
+    }
+
+    fn receive(&mut self, from: From, pulled: Pulled) -> Result<(), Disconnected> {
+        match pulled {
+            Pulled::Fewer => Ok(()),
+            Pulled::Closed => Err(Disconnected),
+            Pulled::Delivery(delivery) => {
+                self.metrics.node.pulled_messages.inc();
+                let hand = self.core.hand.take(&delivery.ack_subject);
+                let waiting = Waiting { delivery, hand, since: Instant::now() };
+                match from {
+                    From::Run => self.run_waiting.push_back(waiting),
+                    From::Task => self.task_waiting.push_back(waiting),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn start_waiting(&mut self) {
+        while self.slots.free() > 0 {
+            let next = self.run_waiting.pop_front().or_else(|| self.task_waiting.pop_front());
+            let Some(Waiting { delivery, hand, .. }) = next else { return };
+            let slot = self.slots.take();
+            let (core, served) = (Arc::clone(&self.core), Arc::clone(&self.served));
+            self.supervisor.spawn("attempt", Kind::Work, async move {
+                execute::deliver(core, served, *delivery, hand).await;
+                drop(slot);
+            });
+        }
+    }
+
+    /// Asks each queue for what is free, once that is worth a message: a queue that still owes at least half of
+    /// it is left alone.
+    async fn ask(&mut self) {
+        let waiting = self.run_waiting.len() + self.task_waiting.len();
+        let free = self.slots.free().saturating_sub(waiting);
+        for queue in [&mut self.run, &mut self.task] {
+            let outstanding = queue.outstanding();
+            if free > 0 && outstanding < free.div_ceil(2) {
+                self.metrics.node.pulls.inc();
+                queue.ask(free - outstanding).await;
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        let first = |queue: &VecDeque<Waiting>| queue.front().map(|waiting| waiting.since);
+        [first(&self.run_waiting), first(&self.task_waiting)]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|since| since + WAIT_MAX)
+    }
+
+    async fn give_back_old(&mut self) {
+        if let Some(limit) = Instant::now().checked_sub(WAIT_MAX) {
+            self.give_back(limit).await;
+        }
+    }
+
+    /// Gives back what has waited since before `limit`.
+    async fn give_back(&mut self, limit: Instant) {
+        for queue in [&mut self.run_waiting, &mut self.task_waiting] {
+            while queue.front().is_some_and(|waiting| waiting.since <= limit) {
+                if let Some(waiting) = queue.pop_front() {
+                    waiting.hand.nak(Duration::ZERO).await;
+                }
+            }
+        }
+    }
+}
+
+/// The connection to the bus is closed for good.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection to the bus is closed")]
+pub(crate) struct Disconnected;

@@ -1,0 +1,247 @@
+//! A node: a process's worth of agents, from start to drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::NodeName;
+use protocol::topology::{Capacity, Names};
+use runtime::bus::{Bus, PullError};
+use runtime::clock::Clock;
+use runtime::metric::Metrics;
+use runtime::supervisor::{Kind, StillRunning, Supervisor};
+use tokio_util::sync::CancellationToken;
+
+use crate::bus_ledger::BusLedger;
+use crate::cancel::Cancels;
+use crate::core::Core;
+use crate::hand::Hand;
+use crate::intake::{Intake, Slots};
+use crate::registry::Registry;
+use crate::served::Served;
+
+/// Whether appends share atomic batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupCommit {
+    /// Where the server syncs every write, as the provisioner noted on the consumers.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+/// What a node is started with.
+pub struct NodeSettings {
+    /// Its name, unique in the mesh.
+    pub name: NodeName,
+    /// Whether appends share atomic batches.
+    pub group_commit: GroupCommit,
+    /// Creates a skill's consumers when they are missing; `None` waits until somebody else does.
+    pub provision: Option<Capacity>,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A consumer is missing and cannot be created.
+    #[error("cannot serve skill {skill}")]
+    Provision {
+        /// The skill.
+        skill: String,
+        /// Why.
+        #[source]
+        source: runtime::bus::ProvisionError,
+    },
+    /// A consumer cannot be read.
+    #[error("cannot serve skill {skill}")]
+    Consumer {
+        /// The skill.
+        skill: String,
+        /// Why.
+        #[source]
+        source: PullError,
+    },
+    /// The connection is closed.
+    #[error("cannot listen for cancels: {reason}")]
+    Closed {
+        /// What the client says.
+        reason: String,
+    },
+}
+
+/// A running node.
+pub struct Node {
+    supervisor: Supervisor,
+    bus: Bus,
+    hand: Hand,
+    stop_pulling: CancellationToken,
+    stop_keeping: CancellationToken,
+    release: CancellationToken,
+    gone: CancellationToken,
+    registry: Arc<Registry>,
+}
+
+/// How long to wait before asking again for a consumer that somebody else has to create.
+const CONSUMER_WAIT: Duration = Duration::from_millis(500);
+
+impl Node {
+    /// Starts serving the skills. Work runs under `supervisor`, which is the node's own.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        bus: Bus,
+        settings: NodeSettings,
+        skills: Vec<Served>,
+        supervisor: Supervisor,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let skills: Vec<_> = skills.into_iter().map(Arc::new).collect();
+        let mut lease = protocol::limits::LEASE_DEFAULT;
+        let mut sync_always = false;
+        for served in &skills {
+            let facts = ensure_consumers(&bus, served, settings.provision.as_ref()).await?;
+            lease = lease.min(facts.ack_wait);
+            sync_always |= facts.sync_always;
+        }
+        let group_commit = match settings.group_commit {
+            GroupCommit::Auto => sync_always,
+            GroupCommit::On => true,
+            GroupCommit::Off => false,
+        };
+        let gone = CancellationToken::new();
+        let ledger =
+            BusLedger::new(bus.clone(), metrics.clone(), &supervisor, gone.clone(), group_commit);
+        let core = Arc::new(Core {
+            ledger: Arc::new(ledger),
+            clock: clock.clone(),
+            node: settings.name.clone(),
+            cancels: Cancels::default(),
+            hand: Hand::new(bus.clone(), settings.name.clone()),
+            release: CancellationToken::new(),
+            bus: bus.clone(),
+        });
+        let node = Self {
+            bus: bus.clone(),
+            hand: core.hand.clone(),
+            stop_pulling: CancellationToken::new(),
+            stop_keeping: CancellationToken::new(),
+            release: core.release.clone(),
+            gone,
+            registry: Arc::new(Registry::new(bus, settings.name, clock)),
+            supervisor,
+        };
+        node.keep(&core, lease).await?;
+        for served in skills {
+            node.serve(&core, served, &metrics).await?;
+        }
+        node.register();
+        Ok(node)
+    }
+
+    async fn keep(&self, core: &Arc<Core>, lease: Duration) -> Result<(), StartError> {
+        let cancels = self
+            .bus
+            .subscribe(self.bus.subjects().all_cancels(), None)
+            .await
+            .map_err(|error| StartError::Closed { reason: error.to_string() })?;
+        let hearing =
+            core.cancels.clone().hear_all(self.bus.clone(), cancels, self.stop_keeping.clone());
+        self.supervisor.spawn("cancels", Kind::Critical, hearing);
+        let keeping = self.hand.clone().keep(lease, self.stop_keeping.clone());
+        self.supervisor.spawn("leases", Kind::Critical, keeping);
+        Ok(())
+    }
+
+    async fn serve(
+        &self,
+        core: &Arc<Core>,
+        served: Arc<Served>,
+        metrics: &Metrics,
+    ) -> Result<(), StartError> {
+        let slots = Arc::new(Slots::new(served.terms.concurrency));
+        metrics.node.slots.inc_by(i64::try_from(served.terms.concurrency).unwrap_or(i64::MAX));
+        self.registry.add(Arc::clone(&served), Arc::clone(&slots));
+        let skill = served.terms.skill.to_string();
+        let intake =
+            Intake::open(Arc::clone(core), served, slots, self.supervisor.clone(), metrics.clone())
+                .await
+                .map_err(|source| StartError::Consumer { skill, source })?;
+        let serving = intake.serve(self.stop_pulling.clone());
+        self.supervisor.spawn("intake", Kind::Critical, serving);
+        Ok(())
+    }
+
+    fn register(&self) {
+        let (registry, stop) = (Arc::clone(&self.registry), self.stop_keeping.clone());
+        self.supervisor.spawn(
+            "registry",
+            Kind::Critical,
+            async move { registry.renew(stop).await },
+        );
+    }
+
+    /// Stops in good order: no more pulls, attempts go on to a commit for `grace`, the rest is given back without
+    /// costing an attempt.
+    ///
+    /// # Errors
+    /// When something still runs after that.
+    pub async fn drain(self, grace: Duration) -> Result<(), StillRunning> {
+        self.stop_pulling.cancel();
+        self.registry.set_draining().await;
+        let empty = async {
+            while !self.hand.is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(grace, empty).await.is_err() {
+            tracing::warn!(in_hand = self.hand.len(), reason = "grace is over", "giving work back");
+            self.release.cancel();
+        }
+        let given_back = async {
+            while !self.hand.is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let late = tokio::time::timeout(Duration::from_secs(3), given_back).await.is_err();
+        self.gone.cancel();
+        self.registry.remove().await;
+        self.stop_keeping.cancel();
+        self.supervisor.shutdown();
+        self.bus.flush().await;
+        let limit = if late { Duration::from_millis(100) } else { Duration::from_secs(2) };
+        self.supervisor.wait(limit).await
+    }
+}
+
+/// Reads a skill's consumers, creating or awaiting them.
+async fn ensure_consumers(
+    bus: &Bus,
+    served: &Served,
+    provision: Option<&Capacity>,
+) -> Result<runtime::bus::ConsumerFacts, StartError> {
+    let skill = &served.terms.skill;
+    let consumer = Names::skill_consumer(skill);
+    let fail = |source| StartError::Consumer { skill: skill.to_string(), source };
+    loop {
+        let run = bus.consumer(&bus.names().log, &consumer).await;
+        let task = bus.consumer(&bus.names().inbox, &consumer).await;
+        match (run, task, provision) {
+            (Ok(_), Ok(facts), _) => return Ok(facts),
+            (Err(PullError::NoConsumer { .. }), _, Some(capacity))
+            | (_, Err(PullError::NoConsumer { .. }), Some(capacity)) => {
+                bus.provision_skill(skill, capacity, None)
+                    .await
+                    .map_err(|source| StartError::Provision { skill: skill.to_string(), source })?;
+            }
+            (Err(PullError::NoConsumer { .. }), _, None)
+            | (_, Err(PullError::NoConsumer { .. }), None) => {
+                tracing::info!(%skill, reason = "its consumers do not exist yet", "waiting");
+                tokio::time::sleep(CONSUMER_WAIT).await;
+            }
+            (Err(error), _, _) | (_, Err(error), _) => return Err(fail(error)),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Tells the mesh which agents this node runs, again and again.
+//!
+//! Each agent has a key `<skill>.<node>` in the registry bucket with a time to live: a node that dies vanishes
+//! from it by itself.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use protocol::card::{AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Registration};
+use protocol::limits::{HEARTBEAT_EVERY, HEARTBEAT_TTL};
+use protocol::schema::Schema;
+use protocol::{NodeName, Timestamp};
+use runtime::bus::Bus;
+use runtime::clock::Clock;
+use tokio_util::sync::CancellationToken;
+
+use crate::intake::Slots;
+use crate::served::Served;
+
+/// The URI of the NATS binding in agent cards.
+pub const NATS_BINDING: &str = "urn:weft:a2a-binding:nats:v1";
+
+type Agents = Vec<(Arc<Served>, Arc<Slots>)>;
+
+/// The agents of a node, as the mesh sees them.
+pub(crate) struct Registry {
+    bus: Bus,
+    node: NodeName,
+    clock: Clock,
+    started_at: Timestamp,
+    draining: AtomicBool,
+    agents: Mutex<Agents>,
+}
+
+impl Registry {
+    pub(crate) fn new(bus: Bus, node: NodeName, clock: Clock) -> Self {
+        let started_at = clock.now();
+        Self {
+            bus,
+            node,
+            clock,
+            started_at,
+            draining: AtomicBool::new(false),
+            agents: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn add(&self, served: Arc<Served>, slots: Arc<Slots>) {
+        self.agents.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((served, slots));
+    }
+
+    fn agents(&self) -> Agents {
+        self.agents.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Renews all keys until told to stop.
+    pub(crate) async fn renew(&self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(HEARTBEAT_EVERY);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => self.put().await,
+            }
+        }
+    }
+
+    /// Says that the node takes no more work.
+    pub(crate) async fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.put().await;
+    }
+
+    /// Takes the node's agents out of the registry.
+    pub(crate) async fn remove(&self) {
+        for (served, _) in self.agents() {
+            let key = self.key(&served);
+            if let Err(error) = self.bus.remove_key(&self.bus.names().agents, &key).await {
+                tracing::debug!(reason = %error, key, "agent not removed, its key will expire");
+            }
+        }
+    }
+
+    fn key(&self, served: &Served) -> String {
+        format!("{}.{}", served.terms.skill, self.node)
+    }
+
+    async fn put(&self) {
+        for (served, slots) in self.agents() {
+            let registration = self.registration(&served, &slots);
+            let Ok(value) = serde_json::to_vec(&registration) else { continue };
+            let (bucket, key) = (&self.bus.names().agents, self.key(&served));
+            if let Err(error) = self.bus.put_for(bucket, &key, value.into(), HEARTBEAT_TTL).await {
+                tracing::warn!(reason = %error, key, "agent not announced");
+            }
+        }
+    }
+
+    fn registration(&self, served: &Served, slots: &Slots) -> Registration {
+        let about = &served.about;
+        let skill = &served.terms.skill;
+        let modes = vec!["application/json".to_owned(), "text/plain".to_owned()];
+        let card = AgentCard {
+            name: about.name.clone(),
+            description: about.description.clone(),
+            supported_interfaces: vec![AgentInterface {
+                url: format!(
+                    "nats:{}",
+                    self.bus.subjects().task(skill, &protocol::Owner::default())
+                ),
+                protocol_binding: NATS_BINDING.to_owned(),
+                protocol_version: "1.0".to_owned(),
+            }],
+            version: about.version.clone(),
+            capabilities: AgentCapabilities {
+                streaming: Some(true),
+                ..AgentCapabilities::default()
+            },
+            default_input_modes: modes.clone(),
+            default_output_modes: modes,
+            skills: vec![AgentSkill {
+                id: skill.to_string(),
+                name: about.name.clone(),
+                description: about.description.clone(),
+                tags: about.tags.clone(),
+                examples: Vec::new(),
+                input_modes: Vec::new(),
+                output_modes: Vec::new(),
+            }],
+        };
+        Registration {
+            skill: skill.clone(),
+            node: self.node.clone(),
+            kind: about.kind.clone(),
+            card,
+            input_schema: served.input.as_ref().map(Schema::source).cloned(),
+            output_schema: served.agent.output_schema(),
+            slots: u32::try_from(served.terms.concurrency).unwrap_or(u32::MAX),
+            running: u32::try_from(slots.running()).unwrap_or(u32::MAX),
+            draining: self.draining.load(Ordering::Relaxed),
+            started_at: self.started_at,
+            seen_at: self.clock.now(),
+            weft_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Writes one attempt's entries into its task's log, each behind the fence.
+//!
+//! A scribe knows the log as it was when the attempt began and everything it has appended since. The first
+//! append that is refused ends it: from then on every call answers [`Stop::Fenced`], so a zombie can do
+//! nothing more.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::dead::DeadLetter;
+use protocol::entry::{Entry, Event, Origin};
+use protocol::fault::{Failure, Fault, code};
+use protocol::header::{self, Headers};
+use protocol::id::{NodeName, Owner, TaskId};
+use protocol::log::TaskLog;
+use protocol::subject::Subjects;
+use runtime::bus::Outgoing;
+use runtime::clock::Clock;
+use tokio::sync::Mutex;
+
+use crate::agent::Stop;
+use crate::ledger::{AppendError, Ledger};
+
+/// What stays the same over an attempt.
+pub struct Scribe {
+    ledger: Arc<dyn Ledger>,
+    subjects: Arc<Subjects>,
+    clock: Clock,
+    subject: String,
+    /// The task.
+    pub task: TaskId,
+    /// Who it belongs to.
+    pub owner: Owner,
+    /// The writer.
+    pub node: NodeName,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    state: Mutex<State>,
+}
+
+struct State {
+    log: TaskLog,
+    origin: Option<Box<Origin>>,
+    begun: bool,
+    fenced: bool,
+    in_flight: Option<InFlight>,
+}
+
+/// An append whose answer nobody has seen: its future was dropped, or is being awaited.
+#[derive(Clone)]
+struct InFlight {
+    entry: Entry,
+    messages: Vec<Outgoing>,
+}
+
+/// What a scribe needs to begin.
+pub struct Start {
+    /// The task.
+    pub task: TaskId,
+    /// What the task is; written with the first entry of its log.
+    pub origin: Box<Origin>,
+    /// The log as it is.
+    pub log: TaskLog,
+    /// The writer.
+    pub node: NodeName,
+}
+
+impl Scribe {
+    /// A scribe for the next attempt at a task.
+    #[must_use]
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        subjects: Arc<Subjects>,
+        clock: Clock,
+        start: Start,
+    ) -> Self {
+        let owner = start.origin.owner.clone();
+        Self {
+            subject: subjects.log(&owner, &start.task),
+            ledger,
+            subjects,
+            clock,
+            attempt: start.log.next_attempt(),
+            task: start.task,
+            owner,
+            node: start.node,
+            state: Mutex::new(State {
+                origin: start.log.origin.is_none().then_some(start.origin),
+                log: start.log,
+                begun: false,
+                fenced: false,
+                in_flight: None,
+            }),
+        }
+    }
+
+    /// The ledger it writes to.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<dyn Ledger> {
+        &self.ledger
+    }
+
+    /// The subjects of the mesh.
+    #[must_use]
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// The clock entries are stamped with.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Reads something off the log as this attempt knows it.
+    pub async fn with_log<T>(&self, read: impl FnOnce(&TaskLog) -> T) -> T {
+        read(&self.state.lock().await.log)
+    }
+
+    /// Whether an entry of this attempt is in the log.
+    pub async fn has_begun(&self) -> bool {
+        self.state.lock().await.begun
+    }
+
+    /// The log as it is after everything this attempt appended.
+    pub async fn log(&self) -> TaskLog {
+        self.state.lock().await.log.clone()
+    }
+
+    /// Writes the attempt down unless one of its entries already did.
+    ///
+    /// # Errors
+    /// [`Stop::Fenced`], or a failure when the stream will never take the entry.
+    pub async fn claim(&self, client: &str) -> Result<(), Stop> {
+        let mut state = self.state.lock().await;
+        if state.begun {
+            return Ok(());
+        }
+        self.append_locked(&mut state, Event::Claimed { client: client.to_owned() }, None).await
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    /// As [`Scribe::claim`].
+    pub async fn append(&self, event: Event) -> Result<(), Stop> {
+        let mut state = self.state.lock().await;
+        self.append_locked(&mut state, event, None).await
+    }
+
+    /// Appends the entry that fails the task, together with its dead letter.
+    ///
+    /// # Errors
+    /// As [`Scribe::claim`].
+    pub async fn append_with_letter(
+        &self,
+        event: Event,
+        letter: impl FnOnce(&TaskLog) -> Option<DeadLetter>,
+    ) -> Result<(), Stop> {
+        let mut state = self.state.lock().await;
+        self.settle_in_flight(&mut state).await?;
+        let mut after = state.log.clone();
+        after.apply(0, self.next_entry(&state, event.clone())).map_err(broken)?;
+        self.append_locked(&mut state, event, letter(&after)).await
+    }
+
+    fn next_entry(&self, state: &State, event: Event) -> Entry {
+        Entry {
+            generation: state.log.generation + 1,
+            at: self.clock.now(),
+            by: self.node.clone(),
+            attempt: self.attempt,
+            origin: state.origin.clone(),
+            event,
+        }
+    }
+
+    async fn append_locked(
+        &self,
+        state: &mut State,
+        event: Event,
+        letter: Option<DeadLetter>,
+    ) -> Result<(), Stop> {
+        self.settle_in_flight(state).await?;
+        let entry = self.next_entry(state, event);
+        let mut messages = vec![Outgoing {
+            subject: self.subject.clone(),
+            expected_last: Some(state.log.last_sequence),
+            headers: Headers::new().with(header::ENTRY, entry.event.kind().name()),
+            payload: encode(&entry)?,
+        }];
+        if let Some(letter) = letter {
+            messages.push(Outgoing::new(
+                self.subjects.dead(&letter.origin.skill),
+                Headers::new().with(header::TASK_ID, letter.task.as_str()),
+                encode(&letter)?,
+            ));
+        }
+        state.in_flight = Some(InFlight { entry, messages });
+        self.settle_in_flight(state).await
+    }
+
+    /// Stores what is in flight and takes it into the log. An agent's future may be dropped while it waits for
+    /// its append; the next append then comes here first, and the ledger recognises what is stored already.
+    async fn settle_in_flight(&self, state: &mut State) -> Result<(), Stop> {
+        if state.fenced {
+            return Err(Stop::Fenced);
+        }
+        let Some(InFlight { entry, messages }) = state.in_flight.clone() else { return Ok(()) };
+        let result = self.ledger.append(messages).await;
+        state.in_flight = None;
+        match result {
+            Ok(sequence) => {
+                state.begun = true;
+                state.origin = None;
+                state.log.apply(sequence, entry).map_err(broken)
+            }
+            Err(AppendError::Refused(fault)) => {
+                Err(Stop::Failed { failure: Failure::Permanent, fault })
+            }
+            Err(AppendError::Fenced | AppendError::Gone) => {
+                state.fenced = true;
+                Err(Stop::Fenced)
+            }
+        }
+    }
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Result<Bytes, Stop> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(|error| Stop::Failed {
+        failure: Failure::Permanent,
+        fault: Fault::new(code::INVALID_OUTPUT, error.to_string()),
+    })
+}
+
+fn broken(error: protocol::log::FoldError) -> Stop {
+    Stop::Failed {
+        failure: Failure::Permanent,
+        fault: Fault::new(code::NONDETERMINISTIC, error.to_string()),
+    }
+}

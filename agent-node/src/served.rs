@@ -1,0 +1,112 @@
+//! A skill as a node serves it: its agent, compiled schemas, policy and limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::Skill;
+use protocol::entry::Event;
+use protocol::fault::{Fault, code};
+use protocol::message::{Part, value_of};
+use protocol::retry::RetryPolicy;
+use protocol::schema::{Schema, SchemaError};
+use runtime::metric::Metrics;
+use runtime::metric::list::SkillMetrics;
+
+use crate::agent::{About, AnyAgent};
+
+/// How a skill is served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Terms {
+    /// The skill.
+    pub skill: Skill,
+    /// Attempts that may run at once on this node.
+    pub concurrency: usize,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// How long a canceled attempt may take to end by itself.
+    pub cancel_grace: Duration,
+    /// How often and how patiently tasks are tried again.
+    pub retry: RetryPolicy,
+}
+
+/// A skill, ready to be served.
+pub struct Served {
+    /// How.
+    pub terms: Terms,
+    /// By whom.
+    pub agent: Arc<dyn AnyAgent>,
+    /// What the agent says about itself.
+    pub about: About,
+    /// What it takes.
+    pub input: Option<Schema>,
+    /// What it gives, where that is not certain anyway.
+    pub output: Option<Schema>,
+    /// What is counted.
+    pub metrics: Arc<SkillMetrics>,
+}
+
+impl Served {
+    /// Compiles an agent's schemas.
+    ///
+    /// # Errors
+    /// When one of them is no valid JSON Schema.
+    pub fn new(
+        terms: Terms,
+        agent: Arc<dyn AnyAgent>,
+        metrics: &Metrics,
+    ) -> Result<Self, SchemaError> {
+        let metrics = metrics.skill(&terms.skill);
+        Ok(Self {
+            about: agent.about(),
+            input: agent.input_schema().map(Schema::compile).transpose()?,
+            output: agent.output_schema().map(Schema::compile).transpose()?,
+            terms,
+            agent,
+            metrics,
+        })
+    }
+
+    /// Counts the end of an attempt.
+    pub fn count(&self, event: &Event) {
+        let metrics = &self.metrics;
+        match event {
+            Event::Completed { .. } => metrics.tasks_completed.inc(),
+            Event::Failed { .. } => {
+                metrics.dead_letters.inc();
+                metrics.tasks_failed.inc()
+            }
+            Event::Canceled { .. } => metrics.tasks_canceled.inc(),
+            Event::Rejected { .. } => metrics.tasks_rejected.inc(),
+            Event::AttemptFailed { .. } => metrics.tasks_retried.inc(),
+            Event::Claimed { .. }
+            | Event::Status { .. }
+            | Event::Artifact { .. }
+            | Event::Step { .. }
+            | Event::Delegated { .. }
+            | Event::Suspended { .. }
+            | Event::Resumed { .. }
+            | Event::Released { .. } => return,
+        };
+    }
+
+    /// Judges an input.
+    ///
+    /// # Errors
+    /// An `invalid_input` fault with the JSON path.
+    pub fn check_input(&self, parts: &[Part]) -> Result<(), Fault> {
+        self.input.as_ref().map_or(Ok(()), |schema| schema.check_input(&value_of(parts)))
+    }
+
+    /// Judges an output, unless its type already vouches for it.
+    ///
+    /// # Errors
+    /// An `invalid_output` fault with the JSON path.
+    pub fn check_output(&self, parts: &[Part]) -> Result<(), Fault> {
+        match &self.output {
+            Some(schema) if !self.agent.vouches_for_output() => {
+                schema.check(&value_of(parts), code::INVALID_OUTPUT)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}

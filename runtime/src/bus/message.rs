@@ -1,0 +1,135 @@
+//! Messages as they come and go on core NATS.
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use protocol::header::Headers;
+
+use super::Bus;
+
+/// A message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its subject.
+    pub subject: String,
+    /// Where an answer goes.
+    pub reply: Option<String>,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub payload: Bytes,
+}
+
+impl From<async_nats::Message> for Message {
+    fn from(message: async_nats::Message) -> Self {
+        Self {
+            subject: message.subject.into_string(),
+            reply: message.reply.map(async_nats::Subject::into_string),
+            headers: message.headers.as_ref().map(read_headers).unwrap_or_default(),
+            payload: message.payload,
+        }
+    }
+}
+
+/// The first value of each header.
+pub(super) fn read_headers(map: &async_nats::HeaderMap) -> Headers {
+    map.iter()
+        .filter_map(|(name, values)| Some((name.to_string(), values.first()?.as_str().to_owned())))
+        .collect()
+}
+
+pub(super) fn write_headers(headers: &Headers) -> async_nats::HeaderMap {
+    let mut map = async_nats::HeaderMap::new();
+    for (name, value) in headers.iter() {
+        map.append(name, value);
+    }
+    map
+}
+
+/// A core subscription.
+#[derive(Debug)]
+pub struct Subscription(async_nats::Subscriber);
+
+impl Subscription {
+    /// The next message; `None` once the connection is closed for good.
+    pub async fn next(&mut self) -> Option<Message> {
+        self.0.next().await.map(Message::from)
+    }
+}
+
+/// A subscription could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot subscribe to {subject}: {reason}")]
+pub struct SubscribeError {
+    subject: String,
+    reason: String,
+}
+
+/// A core request got no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer on {subject}: {reason}")]
+pub struct AskError {
+    /// The subject asked.
+    pub subject: String,
+    /// What the client says.
+    pub reason: String,
+}
+
+impl Bus {
+    /// Publishes on core NATS: may be lost, so only for what can be.
+    pub async fn tell(&self, subject: String, headers: &Headers, payload: Bytes) {
+        let sent = if headers.is_empty() {
+            self.client.publish(subject, payload).await
+        } else {
+            self.client.publish_with_headers(subject, write_headers(headers), payload).await
+        };
+        if let Err(error) = sent {
+            tracing::debug!(reason = %error, "core publish failed");
+        }
+    }
+
+    /// Subscribes on core NATS, alone or as a member of a queue group.
+    ///
+    /// # Errors
+    /// When the connection is closed or the subject is malformed.
+    pub async fn subscribe(
+        &self,
+        subject: String,
+        group: Option<&str>,
+    ) -> Result<Subscription, SubscribeError> {
+        let subscribed = match group {
+            None => self.client.subscribe(subject.clone()).await,
+            Some(group) => self.client.queue_subscribe(subject.clone(), group.to_owned()).await,
+        };
+        subscribed
+            .map(Subscription)
+            .map_err(|error| SubscribeError { subject, reason: error.to_string() })
+    }
+
+    /// Asks on core NATS and waits for one answer.
+    ///
+    /// # Errors
+    /// When nobody answers in time.
+    pub async fn ask(
+        &self,
+        subject: String,
+        headers: &Headers,
+        payload: Bytes,
+        limit: std::time::Duration,
+    ) -> Result<Message, AskError> {
+        let request = async_nats::Request::new()
+            .headers(write_headers(headers))
+            .payload(payload)
+            .timeout(Some(limit));
+        self.client
+            .send_request(subject.clone(), request)
+            .await
+            .map(Message::from)
+            .map_err(|error| AskError { subject, reason: error.to_string() })
+    }
+
+    /// A subject that only this connection listens on.
+    #[must_use]
+    pub fn new_inbox(&self) -> String {
+        self.client.new_inbox()
+    }
+}

@@ -1,0 +1,289 @@
+//! Pulls deliveries from a durable consumer, exactly as many as were asked for.
+//!
+//! One long-lived inbox takes the answers of all pull requests, so asking costs one message and no
+//! subscription. Each request is tracked until it is filled, refused or expired: what is outstanding is known at
+//! any moment, and a worker never has more in hand than it asked for. A server or leader that vanished takes
+//! its waiting requests along; silence where heartbeats are due, or a new connection, starts them afresh.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use protocol::header::Headers;
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::message::AskError;
+use super::{Bus, Delivery, REQUEST_TIMEOUT};
+
+/// How long a pull request waits at the server. Shorter than the lease: a frozen worker's open request
+/// swallows deliveries for no longer than this.
+const EXPIRES: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(1);
+const SILENCE_MAX: Duration = Duration::from_millis(2_500);
+
+/// What a consumer says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerFacts {
+    /// How long a delivery stays with a worker that gives no sign of life.
+    pub ack_wait: Duration,
+    /// Whether the server syncs every write, as the provisioner noted it.
+    pub sync_always: bool,
+    /// Messages that wait.
+    pub pending: u64,
+    /// Deliveries in flight.
+    pub ack_pending: u64,
+}
+
+/// Why a consumer cannot be pulled from.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// There is none of this name.
+    #[error("consumer {consumer} does not exist on stream {stream}")]
+    NoConsumer {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+    },
+    /// The server did not answer, or this user may not ask.
+    #[error("cannot read consumer {consumer} on stream {stream}: {reason}")]
+    NoAnswer {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// What is known.
+        reason: String,
+    },
+}
+
+/// What a pull brought.
+#[derive(Debug)]
+pub enum Pulled {
+    /// A delivery.
+    Delivery(Box<Delivery>),
+    /// Requests have ended unfilled: less is outstanding than before.
+    Fewer,
+    /// The connection is closed for good.
+    Closed,
+}
+
+struct Request {
+    remaining: usize,
+    ends_at: Instant,
+}
+
+/// Pulls from one consumer.
+pub struct Puller {
+    bus: Bus,
+    subscriber: async_nats::Subscriber,
+    inbox: String,
+    request_subject: String,
+    next_token: u64,
+    requests: BTreeMap<u64, Request>,
+    heard_at: Instant,
+    connections: watch::Receiver<u64>,
+}
+
+#[derive(Deserialize)]
+struct InfoAnswer {
+    error: Option<InfoError>,
+    config: Option<InfoConfig>,
+    #[serde(default)]
+    num_pending: u64,
+    #[serde(default)]
+    num_ack_pending: u64,
+}
+
+#[derive(Deserialize)]
+struct InfoError {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+#[derive(Deserialize)]
+struct InfoConfig {
+    #[serde(default)]
+    ack_wait: u64,
+    #[serde(default)]
+    metadata: std::collections::HashMap<String, String>,
+}
+
+impl Bus {
+    /// What a consumer says about itself.
+    ///
+    /// # Errors
+    /// See [`PullError`].
+    pub async fn consumer(&self, stream: &str, consumer: &str) -> Result<ConsumerFacts, PullError> {
+        let fail = |reason: String| PullError::NoAnswer {
+            stream: stream.to_owned(),
+            consumer: consumer.to_owned(),
+            reason,
+        };
+        let subject = format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}");
+        let answer = self
+            .ask(subject, &Headers::new(), Bytes::new(), REQUEST_TIMEOUT)
+            .await
+            .map_err(|AskError { subject, reason }| {
+                fail(self.shared.watch.violation(&subject).unwrap_or(reason))
+            })?;
+        let info: InfoAnswer =
+            serde_json::from_slice(&answer.payload).map_err(|error| fail(error.to_string()))?;
+        match (info.error, info.config) {
+            // 10014 and 10059: no such consumer, no such stream.
+            (Some(error), _) if matches!(error.err_code, 10_014 | 10_059) => {
+                Err(PullError::NoConsumer {
+                    stream: stream.to_owned(),
+                    consumer: consumer.to_owned(),
+                })
+            }
+            (Some(error), _) => Err(fail(error.description)),
+            (None, None) => Err(fail("an answer without a configuration".to_owned())),
+            (None, Some(config)) => Ok(ConsumerFacts {
+                ack_wait: Duration::from_nanos(config.ack_wait),
+                sync_always: config
+                    .metadata
+                    .get(super::provision::SYNC_KEY)
+                    .is_some_and(|sync| sync == super::SYNC_ALWAYS),
+                pending: info.num_pending,
+                ack_pending: info.num_ack_pending,
+            }),
+        }
+    }
+
+    /// Opens a puller on a consumer that exists.
+    ///
+    /// # Errors
+    /// When the inbox cannot be subscribed to.
+    pub async fn puller(&self, stream: &str, consumer: &str) -> Result<Puller, PullError> {
+        let inbox = self.client.new_inbox();
+        let subscriber = self.client.subscribe(format!("{inbox}.*")).await.map_err(|error| {
+            PullError::NoAnswer {
+                stream: stream.to_owned(),
+                consumer: consumer.to_owned(),
+                reason: error.to_string(),
+            }
+        })?;
+        Ok(Puller {
+            bus: self.clone(),
+            subscriber,
+            inbox,
+            request_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
+            next_token: 0,
+            requests: BTreeMap::new(),
+            heard_at: Instant::now(),
+            connections: self.connections(),
+        })
+    }
+}
+
+impl Puller {
+    /// How many deliveries have been asked for and have not come.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.requests.values().map(|request| request.remaining).sum()
+    }
+
+    /// Asks for this many deliveries more.
+    pub async fn ask(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        if self.requests.is_empty() {
+            self.heard_at = Instant::now();
+        }
+        self.next_token += 1;
+        let reply = format!("{}.{}", self.inbox, self.next_token);
+        let body = format!(
+            "{{\"batch\":{count},\"expires\":{},\"idle_heartbeat\":{}}}",
+            EXPIRES.as_nanos(),
+            HEARTBEAT.as_nanos()
+        );
+        let sent = self
+            .bus
+            .client
+            .publish_with_reply(self.request_subject.clone(), reply, body.into())
+            .await;
+        match sent {
+            Ok(()) => {
+                let request =
+                    Request { remaining: count, ends_at: Instant::now() + EXPIRES + HEARTBEAT };
+                self.requests.insert(self.next_token, request);
+            }
+            Err(error) => tracing::debug!(reason = %error, "pull request not sent"),
+        }
+    }
+
+    /// The next thing that happens. Cancel safe.
+    pub async fn next(&mut self) -> Pulled {
+        loop {
+            let wake_at = self.wake_at();
+            tokio::select! {
+                message = self.subscriber.next() => match message {
+                    None => return Pulled::Closed,
+                    Some(message) => if let Some(pulled) = self.take(message) {
+                        return pulled;
+                    },
+                },
+                changed = self.connections.changed() => {
+                    if changed.is_err() {
+                        return Pulled::Closed;
+                    }
+                    self.requests.clear();
+                    return Pulled::Fewer;
+                }
+                () = sleep_until(wake_at) => if self.expire() {
+                    return Pulled::Fewer;
+                },
+            }
+        }
+    }
+
+    /// When to look at the requests again: the first one's end, or the end of patience with silence.
+    fn wake_at(&self) -> Instant {
+        let silent = self.heard_at + SILENCE_MAX;
+        self.requests
+            .values()
+            .next()
+            .map_or_else(|| Instant::now() + EXPIRES, |first| first.ends_at.min(silent))
+    }
+
+    fn expire(&mut self) -> bool {
+        let now = Instant::now();
+        let before = self.requests.len();
+        if now >= self.heard_at + SILENCE_MAX {
+            self.requests.clear();
+        } else {
+            self.requests.retain(|_, request| request.ends_at > now);
+        }
+        self.requests.len() < before
+    }
+
+    fn take(&mut self, message: async_nats::Message) -> Option<Pulled> {
+        self.heard_at = Instant::now();
+        let token = message.subject.rsplit('.').next().and_then(|token| token.parse::<u64>().ok());
+        if let Some(status) = message.status {
+            // 100 is a heartbeat; everything else ends the request it answers.
+            if status.as_u16() == 100 {
+                return None;
+            }
+            let ended = token.and_then(|token| self.requests.remove(&token));
+            return ended.map(|_| Pulled::Fewer);
+        }
+        let delivery = Delivery::read(message)?;
+        if let Some(token) = token
+            && let Some(request) = self.requests.get_mut(&token)
+        {
+            request.remaining = request.remaining.saturating_sub(1);
+            if request.remaining == 0 {
+                self.requests.remove(&token);
+            }
+        }
+        Some(Pulled::Delivery(Box::new(delivery)))
+    }
+}

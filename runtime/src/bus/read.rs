@@ -1,0 +1,404 @@
+//! Reads stored messages: one by sequence, the last of a subject, all of a subject.
+//!
+//! Two ways exist. A direct get is answered by any replica and may lag; it serves where the fence checks what
+//! follows. [`Bus::last_from_leader`] asks the stream's leader and serves where a stale answer would lose
+//! something. The leader's answers are JSON, so they also carry messages whose headers no client can parse.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use protocol::Timestamp;
+use protocol::header::Headers;
+use serde::Deserialize;
+
+use super::message::read_headers;
+use super::{Bus, REQUEST_TIMEOUT};
+
+/// Messages asked for at once when a whole subject is read.
+const PAGE: usize = 256;
+/// Subjects asked for at once; the server refuses more than 1,024.
+const SUBJECTS_MAX: usize = 512;
+
+/// A stored message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Its stream sequence.
+    pub sequence: u64,
+    /// Its subject.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub payload: Bytes,
+    /// When it was stored.
+    pub at: Timestamp,
+}
+
+/// Why a read has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// This user may not read there.
+    #[error("not permitted: {reason}")]
+    Denied {
+        /// What the server says.
+        reason: String,
+    },
+    /// The server did not answer, or not what was asked.
+    #[error("cannot read from stream {stream}: {reason}")]
+    NoAnswer {
+        /// The stream.
+        stream: String,
+        /// What is known.
+        reason: String,
+    },
+}
+
+impl Bus {
+    /// The last message of a subject, from any replica.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn last(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        self.direct_one(stream, &format!("$JS.API.DIRECT.GET.{stream}.{subject}"), Bytes::new())
+            .await
+    }
+
+    /// The message at a sequence, from any replica.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn at(
+        &self,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        let body = format!("{{\"seq\":{sequence}}}");
+        self.direct_one(stream, &format!("$JS.API.DIRECT.GET.{stream}"), body.into()).await
+    }
+
+    async fn direct_one(
+        &self,
+        stream: &str,
+        subject: &str,
+        body: Bytes,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        let request = async_nats::Request::new().payload(body).timeout(Some(REQUEST_TIMEOUT));
+        let answer = self
+            .client
+            .send_request(subject.to_owned(), request)
+            .await
+            .map_err(|error| self.read_error(stream, subject, &error.to_string()))?;
+        match answer.status.map(|status| status.as_u16()) {
+            None => Ok(read_direct(answer)),
+            Some(404) => Ok(None),
+            Some(other) => Err(ReadError::NoAnswer {
+                stream: stream.to_owned(),
+                reason: format!("status {other}: {}", answer.description.unwrap_or_default()),
+            }),
+        }
+    }
+
+    /// All messages of a subject, oldest first, from any replica.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn all(&self, stream: &str, subject: &str) -> Result<Vec<StoredMessage>, ReadError> {
+        let mut found: Vec<StoredMessage> = Vec::new();
+        loop {
+            let from = found.last().map_or(1, |last| last.sequence + 1);
+            let body = serde_json::json!({"seq": from, "batch": PAGE, "next_by_subj": subject});
+            let page = self.direct_many(stream, body).await?;
+            let full = page.len() >= PAGE;
+            found.extend(page);
+            if !full {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The last message of each subject, those without any left out, from any replica.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn last_of_each(
+        &self,
+        stream: &str,
+        subjects: &[String],
+    ) -> Result<Vec<StoredMessage>, ReadError> {
+        let mut found = Vec::with_capacity(subjects.len());
+        for some in subjects.chunks(SUBJECTS_MAX) {
+            let body = serde_json::json!({"multi_last": some});
+            found.extend(self.direct_many(stream, body).await?);
+        }
+        Ok(found)
+    }
+
+    async fn direct_many(
+        &self,
+        stream: &str,
+        body: serde_json::Value,
+    ) -> Result<Vec<StoredMessage>, ReadError> {
+        let subject = format!("$JS.API.DIRECT.GET.{stream}");
+        let fail = |reason: &str| self.read_error(stream, &subject, reason);
+        let inbox = self.client.new_inbox();
+        let mut answers =
+            self.client.subscribe(inbox.clone()).await.map_err(|error| fail(&error.to_string()))?;
+        self.client
+            .publish_with_reply(subject.clone(), inbox, body.to_string().into())
+            .await
+            .map_err(|error| fail(&error.to_string()))?;
+        let mut found = Vec::new();
+        loop {
+            let answer = tokio::time::timeout(REQUEST_TIMEOUT, answers.next())
+                .await
+                .map_err(|_| fail("timed out"))?
+                .ok_or_else(|| fail("connection closed"))?;
+            match answer.status.map(|status| status.as_u16()) {
+                None => found.extend(read_direct(answer)),
+                Some(204 | 404) => return Ok(found),
+                Some(other) => {
+                    return Err(fail(&format!(
+                        "status {other}: {}",
+                        answer.description.unwrap_or_default()
+                    )));
+                }
+            }
+        }
+    }
+
+    /// The last message of a subject, from the stream's leader: never stale.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn last_from_leader(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        self.leader_get(stream, serde_json::json!({"last_by_subj": subject})).await
+    }
+
+    /// The first message of a subject at or after a sequence, from the stream's leader.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn next_from_leader(
+        &self,
+        stream: &str,
+        subject: &str,
+        from: u64,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        self.leader_get(stream, serde_json::json!({"seq": from, "next_by_subj": subject})).await
+    }
+
+    /// The message at a sequence, from the stream's leader, whatever its headers look like.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn at_from_leader(
+        &self,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        self.leader_get(stream, serde_json::json!({"seq": sequence})).await
+    }
+
+    async fn leader_get(
+        &self,
+        stream: &str,
+        body: serde_json::Value,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+        let request = async_nats::Request::new()
+            .payload(body.to_string().into())
+            .timeout(Some(REQUEST_TIMEOUT));
+        let answer = self
+            .client
+            .send_request(subject.clone(), request)
+            .await
+            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
+        let answer: LeaderAnswer = serde_json::from_slice(&answer.payload)
+            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
+        match (answer.message, answer.error) {
+            (Some(message), _) => Ok(message.read()),
+            // 10037: no message there.
+            (None, Some(error)) if error.err_code == 10_037 => Ok(None),
+            (None, error) => Err(self.read_error(
+                stream,
+                &subject,
+                &error.map_or_else(|| "an empty answer".to_owned(), |error| error.description),
+            )),
+        }
+    }
+
+    /// Removes the message at a sequence; whether it was there.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn remove(&self, stream: &str, sequence: u64) -> Result<bool, ReadError> {
+        let subject = format!("$JS.API.STREAM.MSG.DELETE.{stream}");
+        let body = serde_json::json!({"seq": sequence, "no_erase": true}).to_string();
+        let answer = self
+            .ask(subject.clone(), &Headers::new(), body.into(), REQUEST_TIMEOUT)
+            .await
+            .map_err(|error| self.read_error(stream, &subject, &error.reason))?;
+        #[derive(Deserialize)]
+        struct Removed {
+            #[serde(default)]
+            success: bool,
+        }
+        serde_json::from_slice::<Removed>(&answer.payload)
+            .map(|removed| removed.success)
+            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))
+    }
+
+    /// Every message of a stream under a filter from a sequence on, oldest first, until none is left or `visit`
+    /// says stop. Reads in pages of direct gets, so it needs no consumer.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn scan(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: u64,
+        mut visit: impl FnMut(StoredMessage) -> std::ops::ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let mut next = from.max(1);
+        loop {
+            let body = serde_json::json!({"seq": next, "batch": PAGE, "next_by_subj": filter});
+            let page = self.direct_many(stream, body).await?;
+            let full = page.len() >= PAGE;
+            for message in page {
+                next = message.sequence + 1;
+                if visit(message).is_break() {
+                    return Ok(());
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read_error(&self, stream: &str, subject: &str, reason: &str) -> ReadError {
+        match self.shared.watch.violation(subject) {
+            Some(reason) => ReadError::Denied { reason },
+            None => ReadError::NoAnswer { stream: stream.to_owned(), reason: reason.to_owned() },
+        }
+    }
+
+    /// How far the server's clock is ahead of `now`, judged by the time it stamps on an answer. `None` when the
+    /// stream is empty.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn stream_state(&self, stream: &str) -> Result<StreamState, ReadError> {
+        let subject = format!("$JS.API.STREAM.INFO.{stream}");
+        let answer = self
+            .ask(subject.clone(), &Headers::new(), Bytes::new(), Duration::from_secs(5))
+            .await
+            .map_err(|error| self.read_error(stream, &subject, &error.reason))?;
+        #[derive(Deserialize)]
+        struct Info {
+            state: Option<StreamState>,
+        }
+        serde_json::from_slice::<Info>(&answer.payload)
+            .ok()
+            .and_then(|info| info.state)
+            .ok_or_else(|| self.read_error(stream, &subject, "the stream does not exist"))
+    }
+}
+
+/// What a stream holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct StreamState {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// The first sequence still there.
+    pub first_seq: u64,
+    /// The last sequence given out.
+    pub last_seq: u64,
+}
+
+/// Reads a direct get's answer, whose headers carry the message's own and its place.
+fn read_direct(answer: async_nats::Message) -> Option<StoredMessage> {
+    let all = answer.headers.as_ref().map(read_headers)?;
+    let sequence = all.get("Nats-Sequence")?.parse().ok()?;
+    let subject = all.get("Nats-Subject")?.to_owned();
+    let at = Timestamp::parse(all.get("Nats-Time-Stamp")?).ok()?;
+    let added = [
+        "Nats-Sequence",
+        "Nats-Subject",
+        "Nats-Time-Stamp",
+        "Nats-Stream",
+        "Nats-Num-Pending",
+        "Nats-Last-Sequence",
+    ];
+    let headers = all
+        .iter()
+        .filter(|(name, _)| !added.iter().any(|added| added.eq_ignore_ascii_case(name)))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    Some(StoredMessage { sequence, subject, headers, payload: answer.payload, at })
+}
+
+#[derive(Deserialize)]
+struct LeaderAnswer {
+    message: Option<LeaderMessage>,
+    error: Option<LeaderError>,
+}
+
+#[derive(Deserialize)]
+struct LeaderError {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+#[derive(Deserialize)]
+struct LeaderMessage {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    hdrs: Option<String>,
+    #[serde(default)]
+    data: Option<String>,
+    time: String,
+}
+
+impl LeaderMessage {
+    fn read(self) -> Option<StoredMessage> {
+        let decode = |text: Option<String>| -> Option<Vec<u8>> {
+            text.and_then(|text| STANDARD.decode(text).ok())
+        };
+        let headers = decode(self.hdrs).map(|bytes| header_lines(&bytes)).unwrap_or_default();
+        Some(StoredMessage {
+            sequence: self.seq,
+            subject: self.subject,
+            headers,
+            payload: decode(self.data).unwrap_or_default().into(),
+            at: Timestamp::parse(&self.time).ok()?,
+        })
+    }
+}
+
+/// Reads a header block leniently: bytes that are no UTF-8 are replaced.
+fn header_lines(block: &[u8]) -> Headers {
+    String::from_utf8_lossy(block)
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .collect()
+}
