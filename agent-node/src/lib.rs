@@ -17,5 +17,6 @@ pub mod ledger;
 pub mod node;
 pub mod parts;
 pub mod registry;
+pub mod role;
 pub mod scribe;
 pub mod served;

@@ -1,1 +1,60 @@
-//! Skeleton.
+//! What submitters and operators do: submit, wait, read, list, cancel, and look after dead letters.
+//!
+//! Everything here goes over the bus alone and needs no coordinator but where it says so. Doors (HTTP, the
+//! command line, `weft.call`) are thin layers over this crate.
+
+mod cancel;
+mod dead;
+mod list;
+mod read;
+mod results;
+mod submit;
+mod watch;
+
+use runtime::bus::{Bus, KvError};
+
+pub use cancel::CancelError;
+pub use dead::{DeadError, DeadLetterEntry, Redrive};
+pub use list::{ListQuery, Listing, Summary};
+pub use read::TaskError;
+pub use results::{Results, WaitError};
+pub use submit::{Receipt, Submission, SubmitError};
+pub use watch::{Watch, WatchError};
+
+use protocol::card::Registration;
+
+/// A client of the mesh. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    bus: Bus,
+}
+
+impl Client {
+    /// A client over a connection.
+    #[must_use]
+    pub fn new(bus: Bus) -> Self {
+        Self { bus }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// The agents that are in the registry now, by skill and node.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub async fn agents(&self) -> Result<Vec<Registration>, KvError> {
+        let mut found: Vec<Registration> = Vec::new();
+        for (key, value) in self.bus.entries(&self.bus.names().agents).await? {
+            match serde_json::from_slice(&value) {
+                Ok(registration) => found.push(registration),
+                Err(error) => tracing::warn!(key, reason = %error, "unreadable registration"),
+            }
+        }
+        found.sort_by(|a, b| (&a.skill, &a.node).cmp(&(&b.skill, &b.node)));
+        Ok(found)
+    }
+}

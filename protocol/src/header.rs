@@ -39,10 +39,10 @@ pub const PARENT: &str = "Weft-Parent";
 pub const OWNER: &str = "Weft-Owner";
 /// On re-queued work: the generation of the log entry that asked for it.
 pub const GENERATION: &str = "Weft-Generation";
+/// On a cancel of a task that no log mentions: the inbox sequence of its submission.
+pub const SOURCE: &str = "Weft-Source";
 /// On a log entry: its type, so that readers can choose without decoding.
 pub const ENTRY: &str = "Weft-Entry";
-/// On a submission that an earlier one with another body had overtaken: the winner's input hash.
-pub const CONFLICT: &str = "Weft-Conflict";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace state.

@@ -142,6 +142,34 @@ token!(
 /// The owner of a task that was published without one.
 pub const OWNER_DEFAULT: &str = "default";
 
+impl NodeName {
+    /// A name for a process that nobody named: its role and a number, which the caller draws at random.
+    #[must_use]
+    pub fn made_up(role: Role, number: u32) -> Self {
+        Self(format!("{}-{number:08x}", role.word()))
+    }
+}
+
+/// What a process of the mesh does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Runs agents.
+    Node,
+    /// Looks after tasks that nobody is running.
+    Coordinator,
+}
+
+impl Role {
+    /// The word for it in names and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Coordinator => "coordinator",
+        }
+    }
+}
+
 impl Default for Owner {
     fn default() -> Self {
         Self(OWNER_DEFAULT.to_owned())

@@ -35,7 +35,7 @@ pub struct Source {
     pub sequence: u64,
 }
 
-/// W3C trace context, as it came.
+/// W3C trace context, as it came; what no trace header can hold is left out, as a trace never stops work.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TraceContext {
     /// `traceparent`.
@@ -193,9 +193,9 @@ impl Envelope {
             .at("headers"));
         }
         self.trace = TraceContext {
-            traceparent: headers.get(header::TRACEPARENT).map(str::to_owned),
-            tracestate: headers.get(header::TRACESTATE).map(str::to_owned),
-            baggage: headers.get(header::BAGGAGE).map(str::to_owned),
+            traceparent: printable(headers, header::TRACEPARENT),
+            tracestate: printable(headers, header::TRACESTATE),
+            baggage: printable(headers, header::BAGGAGE),
         };
         self.content_type = headers.get(header::CONTENT_TYPE).map(str::to_owned);
         self.context = read(headers, header::CONTEXT_ID, ContextId::parse)?;
@@ -260,6 +260,14 @@ fn read<T, E: std::fmt::Display>(
             })
         })
         .transpose()
+}
+
+/// A header that is passed on: what is not printable ASCII could not be written again.
+fn printable(headers: &Headers, name: &str) -> Option<String> {
+    headers
+        .get(name)
+        .filter(|value| value.chars().all(|c| matches!(c, ' '..='~')))
+        .map(str::to_owned)
 }
 
 /// A deadline: a point in time, or a duration counted from when the message was stored.
@@ -344,6 +352,14 @@ mod tests {
             let refused = envelope("weft.task.echo", &[(name, value)]).unwrap_err();
             assert_eq!(refused.envelope.task.as_str(), "s17", "{name}: {value:.20}");
             assert!(refused.fault.place.is_some());
+        }
+    }
+
+    #[test]
+    fn a_trace_that_cannot_be_passed_on_is_left_out() {
+        for (value, kept) in [("00-4bf9-00f0-01", true), ("a\rb", false), ("\u{fc}", false)] {
+            let read = envelope("weft.task.echo", &[("traceparent", value)]).unwrap();
+            assert_eq!(read.trace.traceparent.is_some(), kept, "{value:?}");
         }
     }
 

@@ -1,7 +1,11 @@
 //! Holds the published schemas against the types that Weft reads with: both judge every example alike,
 //! and every small change to an example too.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper of a test may fail the test"
+)]
 
 mod judge;
 

@@ -4,6 +4,7 @@ pub mod bus;
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod link;
 pub mod metric;
 pub mod nats_server;
 pub mod supervisor;

@@ -21,16 +21,16 @@ use std::time::Duration;
 use protocol::subject::Subjects;
 use protocol::topology::Names;
 
-pub use connect::{BusSettings, ConnectError, Credentials, ServerFacts};
+pub use connect::{BusSettings, ConnectError, Credentials, ServerFacts, TlsFiles};
 pub use delivery::{Delivery, Position};
 pub use kv::KvError;
-pub use message::{Message, Subscription};
+pub use message::{AskError, Message, SubscribeError, Subscription};
 pub use objects::ObjectError;
 pub use provision::{Difference, ProvisionError, Provisioned, SYNC_ALWAYS};
 pub use pull::{ConsumerFacts, PullError, Pulled, Puller};
-pub use read::{ReadError, StoredMessage};
+pub use read::{ReadError, StoredMessage, StreamState};
 pub use store::{Outgoing, StoreError, Stored};
-pub use system::{ClientGone, SystemBus};
+pub use system::{ClientGone, Disconnects, SystemBus};
 
 /// How long one request to JetStream may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -215,6 +215,14 @@ impl Bus {
         stream: &str,
         body: serde_json::Value,
     ) -> Result<Option<StoredMessage>, ReadError> {
+        Ok(self.leader_raw(stream, body).await?.and_then(LeaderMessage::read))
+    }
+
+    async fn leader_raw(
+        &self,
+        stream: &str,
+        body: serde_json::Value,
+    ) -> Result<Option<LeaderMessage>, ReadError> {
         let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
         let request = async_nats::Request::new()
             .payload(body.to_string().into())
@@ -227,7 +235,7 @@ impl Bus {
         let answer: LeaderAnswer = serde_json::from_slice(&answer.payload)
             .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
         match (answer.message, answer.error) {
-            (Some(message), _) => Ok(message.read()),
+            (Some(message), _) => Ok(Some(message)),
             // 10037: no message there.
             (None, Some(error)) if error.err_code == 10_037 => Ok(None),
             (None, error) => Err(self.read_error(
@@ -236,6 +244,63 @@ impl Bus {
                 &error.map_or_else(|| "an empty answer".to_owned(), |error| error.description),
             )),
         }
+    }
+
+    /// The message at a sequence, from the stream's leader, and whether a client could parse its headers.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn inspect(
+        &self,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<(StoredMessage, bool)>, ReadError> {
+        let found = self.leader_raw(stream, serde_json::json!({"seq": sequence})).await?;
+        Ok(found.and_then(|message| {
+            let block = message.hdrs.as_ref().and_then(|text| STANDARD.decode(text).ok());
+            let readable = block.is_none_or(|block| well_formed(&block));
+            Some((message.read()?, readable))
+        }))
+    }
+
+    /// For each consumer of a stream, the sequences it may have in flight: from its first unsettled message to the
+    /// last it gave out.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn in_flight(
+        &self,
+        stream: &str,
+    ) -> Result<Vec<std::ops::RangeInclusive<u64>>, ReadError> {
+        #[derive(Deserialize)]
+        struct Place {
+            stream_seq: u64,
+        }
+        #[derive(Deserialize)]
+        struct Consumer {
+            delivered: Place,
+            ack_floor: Place,
+            num_ack_pending: u64,
+        }
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(default)]
+            consumers: Vec<Consumer>,
+        }
+        let subject = format!("$JS.API.CONSUMER.LIST.{stream}");
+        let body = Bytes::from_static(b"{\"offset\":0}");
+        let answer = self
+            .ask(subject.clone(), &Headers::new(), body, REQUEST_TIMEOUT)
+            .await
+            .map_err(|error| self.read_error(stream, &subject, &error.reason))?;
+        let page: Page = serde_json::from_slice(&answer.payload)
+            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
+        Ok(page
+            .consumers
+            .into_iter()
+            .filter(|consumer| consumer.num_ack_pending > 0)
+            .map(|consumer| consumer.ack_floor.stream_seq + 1..=consumer.delivered.stream_seq)
+            .collect())
     }
 
     /// Removes the message at a sequence; whether it was there.
@@ -391,6 +456,17 @@ impl LeaderMessage {
             at: Timestamp::parse(&self.time).ok()?,
         })
     }
+}
+
+/// Whether the client library would take a header block: UTF-8, a name and a colon on each line.
+fn well_formed(block: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(block) else { return false };
+    text.lines().skip(1).filter(|line| !line.is_empty()).all(|line| {
+        line.starts_with(char::is_whitespace)
+            || line.split_once(':').is_some_and(|(name, _)| {
+                !name.is_empty() && name.bytes().all(|byte| (33..=126).contains(&byte))
+            })
+    })
 }
 
 /// Reads a header block leniently: bytes that are no UTF-8 are replaced.

@@ -35,10 +35,21 @@ pub struct Served {
 #[error("cannot listen on {addr} for health checks and metrics")]
 pub struct ServeError {
     /// Where.
-    pub addr: SocketAddr,
+    pub addr: String,
     /// Why.
     #[source]
     pub error: io::Error,
+}
+
+/// Reads an address such as `127.0.0.1:9100`; port 0 takes a free one.
+///
+/// # Errors
+/// When the text is no such address.
+pub fn parse_address(text: &str) -> Result<SocketAddr, ServeError> {
+    text.parse().map_err(|error| ServeError {
+        addr: format!("{text:?}"),
+        error: io::Error::new(io::ErrorKind::InvalidInput, error),
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -57,7 +68,7 @@ pub async fn serve(
     metrics: Metrics,
     supervisor: &Supervisor,
 ) -> Result<Served, ServeError> {
-    let refused = |error| ServeError { addr, error };
+    let refused = |error| ServeError { addr: addr.to_string(), error };
     let listener = TcpListener::bind(addr).await.map_err(refused)?;
     let local_addr = listener.local_addr().map_err(refused)?;
     let router = Router::new()

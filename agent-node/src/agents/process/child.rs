@@ -103,7 +103,11 @@ impl Child {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
         guard.watch(group);
-        tracing::debug!(agent = launch.agent, pid = group.as_raw_nonzero(), "agent process started");
+        tracing::debug!(
+            agent = launch.agent,
+            pid = group.as_raw_nonzero(),
+            "agent process started"
+        );
         Ok(Self {
             process,
             group,
@@ -262,7 +266,9 @@ impl Child {
                 Ok(_line) => {}
                 Err(Gone::LineTooLong { .. }) => drop(self.lines.take_rest()),
                 Err(Gone::Exited { .. }) => return,
-                Err(Gone::ClosedOutput | Gone::ClosedInput | Gone::Unread { .. } | Gone::Broken(_)) => {
+                Err(
+                    Gone::ClosedOutput | Gone::ClosedInput | Gone::Unread { .. } | Gone::Broken(_),
+                ) => {
                     self.exit = self.process.wait().await.ok();
                     return;
                 }

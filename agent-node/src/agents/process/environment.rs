@@ -11,8 +11,20 @@ use serde::Deserialize;
 
 /// What every program gets from the node's environment, where it is set.
 const ALWAYS: &[&str] = &[
-    "HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TEMP", "TMP", "TMPDIR", "TZ",
-    "USER", "VIRTUAL_ENV",
+    "HOME",
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "TEMP",
+    "TMP",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "VIRTUAL_ENV",
 ];
 
 /// A configured value. Its `Debug` shows nothing of it.
@@ -53,7 +65,8 @@ impl Environment {
         set: &BTreeMap<String, Value>,
     ) -> Self {
         let passed = own.iter().filter(|(name, _)| {
-            ALWAYS.iter().any(|always| name == always) || pass.iter().any(|pass| name == pass.as_str())
+            ALWAYS.iter().any(|always| name == always)
+                || pass.iter().any(|pass| name == pass.as_str())
         });
         let mut all: BTreeMap<_, _> = passed.cloned().collect();
         all.extend(set.iter().map(|(name, value)| (name.into(), (&value.0).into())));

@@ -159,10 +159,9 @@ impl Conversation<'_> {
         let line = line.map_err(NoAnswer::Gone)?;
         match FromProgram::read(&line) {
             Ok(FromProgram::Hello(_)) | Err(_) => self.hear(line).await,
-            Ok(other) => Err(NoAnswer::Protocol(
-                format!("a {} line before hello", other.name()),
-                line,
-            )),
+            Ok(other) => {
+                Err(NoAnswer::Protocol(format!("a {} line before hello", other.name()), line))
+            }
         }
     }
 
@@ -218,9 +217,9 @@ impl Conversation<'_> {
             FromProgram::Log { .. } => None,
             _ if self.answer.is_some() => Some(format!("a {name} line after its answer")),
             FromProgram::Hello(_) if !is_first => Some("hello in the middle".to_owned()),
-            FromProgram::Hello(Hello { protocol, .. }) if *protocol != PROTOCOL_VERSION => {
-                Some(format!("hello in version {protocol}, and this node speaks {PROTOCOL_VERSION}"))
-            }
+            FromProgram::Hello(Hello { protocol, .. }) if *protocol != PROTOCOL_VERSION => Some(
+                format!("hello in version {protocol}, and this node speaks {PROTOCOL_VERSION}"),
+            ),
             FromProgram::Artifact { artifact, .. } if artifact.artifact_id == RESULT_ARTIFACT => {
                 Some(format!("an artifact called {RESULT_ARTIFACT:?}, which the result is"))
             }

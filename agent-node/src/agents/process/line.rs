@@ -228,18 +228,21 @@ impl ErrorLine {
     #[must_use]
     pub fn failure(self) -> (Failure, Fault) {
         let failure = match self.class {
-            ErrorClass::Transient => Failure::Transient {
-                retry_after: self.retry_after_ms.map(Duration::from_millis),
-            },
+            ErrorClass::Transient => {
+                Failure::Transient { retry_after: self.retry_after_ms.map(Duration::from_millis) }
+            }
             ErrorClass::Permanent => Failure::Permanent,
         };
         let chosen = self.code.as_deref().map(snake_case).unwrap_or_default();
         let name = if chosen.is_empty() { code::AGENT_ERROR } else { &chosen };
         let fault = Fault::new(name, self.message);
-        (failure, match self.hint {
-            Some(hint) => fault.hint(hint),
-            None => fault,
-        })
+        (
+            failure,
+            match self.hint {
+                Some(hint) => fault.hint(hint),
+                None => fault,
+            },
+        )
     }
 }
 

@@ -10,11 +10,8 @@ fn read(line: &str) -> FromProgram {
 
 #[test]
 fn what_is_written_is_append_only() {
-    let (task, skill, owner) = (
-        TaskId::from_sequence(17),
-        Skill::parse("echo").unwrap(),
-        Owner::parse("acme").unwrap(),
-    );
+    let (task, skill, owner) =
+        (TaskId::from_sequence(17), Skill::parse("echo").unwrap(), Owner::parse("acme").unwrap());
     let line = ToProgram::Task {
         task: &task,
         skill: &skill,
@@ -26,11 +23,12 @@ fn what_is_written_is_append_only() {
         input: &json!("hi"),
         parts: &[Part::text("hi")],
     };
-    let text = r#"{"type":"task","task":"s17","skill":"echo","owner":"acme","attempt":2,"contextId":"c","#
-        .to_owned()
-        + r#""deadline":"1970-01-01T00:00:00.000Z","idempotencyKey":"s17","input":"hi","#
-        + r#""parts":[{"text":"hi"}]}"#
-        + "\n";
+    let text =
+        r#"{"type":"task","task":"s17","skill":"echo","owner":"acme","attempt":2,"contextId":"c","#
+            .to_owned()
+            + r#""deadline":"1970-01-01T00:00:00.000Z","idempotencyKey":"s17","input":"hi","#
+            + r#""parts":[{"text":"hi"}]}"#
+            + "\n";
     assert_eq!(String::from_utf8(line.write().unwrap()).unwrap(), text);
     assert_eq!(
         ToProgram::Cancel { task: &task }.write().unwrap(),
@@ -86,7 +84,10 @@ fn what_is_no_line_says_why() {
         (b"{\"type\":\"status\"}", "missing field `text`"),
         (b"{\"type\":\"status\",\"text\":1}", "invalid type: integer `1`, expected a string"),
         (b"{\"type\":\"result\"}", "a result needs output or parts and has neither"),
-        (b"{\"type\":\"result\",\"output\":1,\"parts\":[]}", "a result needs output or parts and has both"),
+        (
+            b"{\"type\":\"result\",\"output\":1,\"parts\":[]}",
+            "a result needs output or parts and has both",
+        ),
         (b"{\"type\":\"result\",\"parts\":[]}", "a result has 1 to 256 parts, not 0"),
         (b"{\"type\":\"error\",\"class\":\"fatal\"}", "unknown variant `fatal`"),
     ] {
@@ -97,7 +98,8 @@ fn what_is_no_line_says_why() {
 
 #[test]
 fn an_error_line_becomes_a_failure() {
-    let transient = |ms: Option<u64>| Failure::Transient { retry_after: ms.map(Duration::from_millis) };
+    let transient =
+        |ms: Option<u64>| Failure::Transient { retry_after: ms.map(Duration::from_millis) };
     for (line, failure, code, message) in [
         (r#"{"type":"error"}"#, Failure::Permanent, "agent_error", ""),
         (
@@ -107,7 +109,12 @@ fn an_error_line_becomes_a_failure() {
             "m",
         ),
         (r#"{"type":"error","class":"transient","code":"E-42 x"}"#, transient(None), "e_42_x", ""),
-        (r#"{"type":"error","class":"permanent","code":" "}"#, Failure::Permanent, "agent_error", ""),
+        (
+            r#"{"type":"error","class":"permanent","code":" "}"#,
+            Failure::Permanent,
+            "agent_error",
+            "",
+        ),
     ] {
         let FromProgram::Error(error) = read(line) else { panic!("{line}") };
         let (found, fault) = error.failure();

@@ -8,6 +8,7 @@ mod child;
 pub mod environment;
 mod exchange;
 mod guard;
+mod kind;
 pub mod line;
 mod log;
 mod pool;
@@ -26,6 +27,7 @@ use runtime::supervisor::Supervisor;
 use serde_json::Value;
 
 use self::pool::Pool;
+pub use self::kind::KIND;
 pub use self::settings::{Mode, ProcessSettings, SchemaSource, SettingFault, SettingsError};
 use crate::agent::{About, AnyAgent, Stop};
 use crate::context::Context;
@@ -70,8 +72,7 @@ impl ProcessAgent {
         settings: &ProcessSettings,
         provided: Provided,
     ) -> Result<Self, SettingsError> {
-        let checked =
-            settings::check(agent, settings, &provided.base, &provided.environment)?;
+        let checked = settings::check(agent, settings, &provided.base, &provided.environment)?;
         Ok(Self {
             pool: Pool::new(checked.launch, provided.concurrency, provided.supervisor),
             about: Described {

@@ -108,7 +108,11 @@ impl Pool {
             match is_fit(&mut child, &self.launch.agent) {
                 Ok(()) => return Some(child),
                 Err(reason) => {
-                    tracing::warn!(agent = self.launch.agent, reason, "idle agent process replaced");
+                    tracing::warn!(
+                        agent = self.launch.agent,
+                        reason,
+                        "idle agent process replaced"
+                    );
                 }
             }
         }
@@ -126,7 +130,8 @@ impl Pool {
             return Ok(Arc::clone(guard));
         }
         let started = Guard::start();
-        let guard = started.map_err(|source| StartError { program: "/bin/sh".to_owned(), source })?;
+        let guard =
+            started.map_err(|source| StartError { program: "/bin/sh".to_owned(), source })?;
         Ok(Arc::clone(state.guard.insert(Arc::new(guard))))
     }
 
@@ -170,7 +175,8 @@ impl Pool {
     pub(super) async fn close(&self) {
         self.slots.close();
         let idle = std::mem::take(&mut self.state().idle);
-        join_all(idle.into_iter().map(|child| child.stop(Vec::new(), self.launch.stop_grace))).await;
+        join_all(idle.into_iter().map(|child| child.stop(Vec::new(), self.launch.stop_grace)))
+            .await;
     }
 }
 

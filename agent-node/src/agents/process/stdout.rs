@@ -105,7 +105,10 @@ mod tests {
             (b"1\n1234567", &["1"], too_long),
         ] {
             let found = all(input, 4).await;
-            assert_eq!(found, (lines.iter().map(|l| (*l).to_owned()).collect(), rest.map(Bytes::from_static)));
+            assert_eq!(
+                found,
+                (lines.iter().map(|l| (*l).to_owned()).collect(), rest.map(Bytes::from_static))
+            );
         }
     }
 

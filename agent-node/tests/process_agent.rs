@@ -1,0 +1,15 @@
+//! The kind `process` with real programs: what works, and everything that programs do wrong.
+
+#[path = "process/harness.rs"]
+mod harness;
+
+#[path = "process/end.rs"]
+mod end;
+#[path = "process/failure.rs"]
+mod failure;
+#[path = "process/once.rs"]
+mod once;
+#[path = "process/python.rs"]
+mod python;
+#[path = "process/serve.rs"]
+mod serve;

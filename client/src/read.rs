@@ -1,0 +1,154 @@
+//! Reads one task: its log, or its submission while no log mentions it.
+
+use protocol::entry::Entry;
+use protocol::log::{FoldError, TaskLog};
+use protocol::message::Message;
+use protocol::submission::{Envelope, Queue, Source, Stored};
+use protocol::task::Task;
+use protocol::{Owner, TaskId, codec, header, view};
+use runtime::bus::{ReadError, StoredMessage};
+
+use crate::Client;
+
+/// How far back the inbox is searched for a submission under a chosen id.
+const SEARCH_BACK: u64 = 20_000;
+
+/// Why a task cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// The bus does not answer.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// An entry is no JSON of ours.
+    #[error("the log of task {task} is unreadable at sequence {sequence}: {reason}")]
+    Unreadable {
+        /// The task.
+        task: TaskId,
+        /// The stream sequence.
+        sequence: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The log breaks the rules.
+    #[error("the log of task {task} breaks the rules")]
+    Broken {
+        /// The task.
+        task: TaskId,
+        /// How.
+        #[source]
+        source: FoldError,
+    },
+}
+
+impl Client {
+    /// The entries of a task's log with their stream sequences, oldest first.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub async fn entries(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+    ) -> Result<Vec<(u64, Entry)>, TaskError> {
+        let subject = self.bus.subjects().log(owner, task);
+        let stored = self.bus.all(&self.bus.names().log, &subject).await?;
+        stored.iter().map(|message| read_entry(task, message)).collect()
+    }
+
+    /// Where a task stands by its log; the empty log when there is none.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub async fn log(&self, owner: &Owner, task: &TaskId) -> Result<TaskLog, TaskError> {
+        let entries = self.entries(owner, task).await?;
+        TaskLog::fold(entries)
+            .map_err(|source| TaskError::Broken { task: task.clone(), source })
+    }
+
+    /// A task as A2A shows it, its input included. `None` when neither a log nor a recent submission knows it.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub async fn task(&self, owner: &Owner, task: &TaskId) -> Result<Option<Task>, TaskError> {
+        let log = self.log(owner, task).await?;
+        if let Some(origin) = &log.origin {
+            let input = self.input(origin.source).await?;
+            return Ok(Some(view::task(task, &log, input)));
+        }
+        let Some((envelope, message)) = self.submission(owner, task).await? else {
+            return Ok(None);
+        };
+        let at = message.at;
+        Ok(Some(view::submitted(&envelope, decode(&message), at)))
+    }
+
+    /// What was submitted, as far as it can be read.
+    async fn input(&self, source: Source) -> Result<Option<Message>, TaskError> {
+        let stream = match source.queue {
+            Queue::Inbox => &self.bus.names().inbox,
+            Queue::Run => &self.bus.names().log,
+        };
+        let stored = self.bus.at(stream, source.sequence).await?;
+        Ok(stored.as_ref().and_then(decode))
+    }
+
+    /// The submission of a task that no log mentions: at the sequence in its id, or among the latest.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub async fn submission(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+    ) -> Result<Option<(Envelope, StoredMessage)>, TaskError> {
+        let inbox = &self.bus.names().inbox;
+        let fits = |message: StoredMessage| {
+            let envelope = self.envelope(&message)?;
+            (envelope.task == *task && envelope.owner == *owner).then_some((envelope, message))
+        };
+        if let Some(sequence) = task.sequence() {
+            return Ok(self.bus.at(inbox, sequence).await?.and_then(fits));
+        }
+        let last = self.bus.stream_state(inbox).await?.last_seq;
+        let mut found = None;
+        let from = last.saturating_sub(SEARCH_BACK) + 1;
+        self.bus
+            .scan(inbox, &self.bus.subjects().all_tasks(), from, |message| {
+                if found.is_none() {
+                    found = fits(message);
+                }
+                match found {
+                    Some(_) => std::ops::ControlFlow::Break(()),
+                    None => std::ops::ControlFlow::Continue(()),
+                }
+            })
+            .await?;
+        Ok(found)
+    }
+
+    /// The envelope of a stored submission; what of it cannot be read is left out. `None` when it is none.
+    #[must_use]
+    pub fn envelope(&self, message: &StoredMessage) -> Option<Envelope> {
+        let stored = Stored {
+            subject: &message.subject,
+            headers: &message.headers,
+            sequence: message.sequence,
+            at: message.at,
+        };
+        match Envelope::read(self.bus.subjects(), stored)? {
+            Ok(envelope) => Some(envelope),
+            Err(refused) => Some(*refused.envelope),
+        }
+    }
+}
+
+fn decode(message: &StoredMessage) -> Option<Message> {
+    codec::decode_body(message.headers.get(header::CONTENT_TYPE), &message.payload).ok()
+}
+
+pub(crate) fn read_entry(task: &TaskId, message: &StoredMessage) -> Result<(u64, Entry), TaskError> {
+    let sequence = message.sequence;
+    serde_json::from_slice(&message.payload).map(|entry| (sequence, entry)).map_err(|error| {
+        TaskError::Unreadable { task: task.clone(), sequence, reason: error.to_string() }
+    })
+}

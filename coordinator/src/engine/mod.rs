@@ -1,0 +1,37 @@
+//! What a coordinator decides about tasks that nobody is running. Pure: logs come in, values go out.
+//!
+//! The shell carries the decisions out, each behind the fence of the log it was read from: whoever decides on a
+//! stale log is refused and looks again. So any number of coordinators may decide at once.
+
+pub mod cancel;
+pub mod wake;
+
+#[cfg(test)]
+mod tests_support {
+    use protocol::entry::Origin;
+    use protocol::id::{Owner, Skill};
+    use protocol::log::TaskLog;
+    use protocol::submission::{Queue, Source};
+    use protocol::time::Timestamp;
+
+    /// A log that has an origin.
+    pub(crate) fn log() -> TaskLog {
+        TaskLog {
+            origin: Some(Box::new(Origin {
+                skill: Skill::parse("echo").unwrap(),
+                owner: Owner::default(),
+                source: Source { queue: Queue::Inbox, sequence: 1 },
+                submitted_at: Timestamp::from_millis(0),
+                input_hash: String::new(),
+                context_id: None,
+                dedup_key: None,
+                deadline: None,
+                reply_to: None,
+                parent: None,
+                redrive_of: None,
+                traceparent: None,
+            })),
+            ..TaskLog::default()
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The role of a coordinator, from settings to exit: what `weft coordinator`, `weft dev` and `coordinator` run.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::Client;
+use protocol::id::{NodeName, Role};
+use runtime::bus::{
+    Bus, BusSettings, ConnectError, ProvisionError, SYNC_ALWAYS, SystemBus,
+};
+use runtime::clock::Clock;
+use runtime::config::Settings;
+use runtime::health::server::ServeError;
+use runtime::health::{CheckHandle, Health, server};
+use runtime::link;
+use runtime::metric::Metrics;
+use runtime::supervisor::{Backoff, JobFailed, Kind, Supervisor};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::shell::care::Care;
+use crate::shell::crash::{self, Board};
+use crate::shell::log::Logs;
+use crate::shell::{calls, poison, skills};
+
+/// What a coordinator is run with.
+pub struct CoordinatorRole {
+    /// Where and how to connect.
+    pub bus: BusSettings,
+    /// The system account, which sees connections end.
+    pub system: Option<BusSettings>,
+    /// The settings of all roles.
+    pub settings: Settings,
+    /// Its name, before the one in the settings.
+    pub name: Option<NodeName>,
+    /// Where health and metrics are served, before the one in the settings.
+    pub http: Option<String>,
+    /// Whether the server syncs every write, if the caller knows.
+    pub sync_always: Option<bool>,
+}
+
+/// A coordinator is ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Its name.
+    pub name: NodeName,
+    /// Where health and metrics are served.
+    pub http: Option<SocketAddr>,
+}
+
+/// Why a coordinator ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum RoleError {
+    /// The bus cannot be reached or used.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Something is missing on the server and cannot be created.
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    /// Health and metrics cannot be served.
+    #[error(transparent)]
+    Http(#[from] ServeError),
+    /// A part that the coordinator cannot do without failed.
+    #[error("the coordinator cannot go on")]
+    Failed(#[source] JobFailed),
+}
+
+/// How long jobs may take to end.
+const END_LIMIT: Duration = Duration::from_secs(3);
+const BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
+
+/// Runs a coordinator until `stop`.
+///
+/// # Errors
+/// See [`RoleError`].
+pub async fn run(
+    role: CoordinatorRole,
+    stop: CancellationToken,
+    ready: impl FnOnce(Ready) + Send,
+) -> Result<(), RoleError> {
+    let settings = &role.settings;
+    let name = role
+        .name
+        .clone()
+        .or_else(|| settings.coordinator.name.clone())
+        .unwrap_or_else(|| NodeName::made_up(Role::Coordinator, rand::random()));
+    let metrics = Metrics::new("coordinator");
+    let jobs = Supervisor::new(metrics.clone());
+    let health = Health::new();
+    let bus = Bus::connect(role.bus.clone()).await?;
+    let watching =
+        link::watch(bus.clone(), health.check("bus"), metrics.clone(), jobs.shutdown_token());
+    jobs.spawn("bus watch", Kind::Work, watching);
+    let http = match role.http.as_ref().or(settings.coordinator.http.as_ref()) {
+        None => None,
+        Some(text) => {
+            let address = server::parse_address(text)?;
+            Some(server::serve(address, health.clone(), metrics.clone(), &jobs).await?.local_addr)
+        }
+    };
+    let system = connect_system(role.system.clone(), &health.check("system account")).await;
+    let sync_always = match (role.sync_always, &system) {
+        (Some(known), _) => Some(known),
+        (None, Some(system)) => system.sync_always().await,
+        (None, None) => None,
+    };
+    let sync = (sync_always == Some(true)).then_some(SYNC_ALWAYS);
+    let provisioned = bus.provision(&settings.capacity, sync).await?;
+    for difference in &provisioned.differences {
+        tracing::warn!(
+            what = difference.what,
+            setting = difference.setting,
+            found = difference.found,
+            wanted = difference.wanted,
+            reason = "left as it is; see weft doctor",
+            "a setting on the server differs"
+        );
+    }
+    let logs = Logs { bus: bus.clone(), clock: Clock::system(), by: name.clone() };
+    let parts = Parts { bus, system, logs, metrics, jobs: jobs.clone() };
+    parts.start(settings, sync);
+    health.check("care").ok();
+    tracing::info!(coordinator = %name, "ready");
+    ready(Ready { name, http });
+    let failed = jobs.shutdown_token();
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = failed.cancelled() => {}
+    }
+    jobs.shutdown();
+    if let Err(still) = jobs.wait(END_LIMIT).await {
+        tracing::warn!(reason = %still, "ended all the same");
+    }
+    jobs.failure().map_or(Ok(()), |failure| Err(RoleError::Failed(failure)))
+}
+
+/// The system account is a convenience: without it, leases find what it would have told.
+async fn connect_system(settings: Option<BusSettings>, check: &CheckHandle) -> Option<SystemBus> {
+    let Some(settings) = settings else {
+        check.degraded("not configured: killed nodes are noticed by their leases alone");
+        return None;
+    };
+    match SystemBus::connect(settings).await {
+        Ok(system) => {
+            check.ok();
+            Some(system)
+        }
+        Err(error) => {
+            check.degraded(error.to_string());
+            tracing::warn!(reason = %error, "system account out of reach");
+            None
+        }
+    }
+}
+
+struct Parts {
+    bus: Bus,
+    system: Option<SystemBus>,
+    logs: Logs,
+    metrics: Metrics,
+    jobs: Supervisor,
+}
+
+impl Parts {
+    fn start(self, settings: &Settings, sync: Option<&'static str>) {
+        let Self { bus, system, logs, metrics, jobs } = self;
+        let client = Client::new(bus.clone());
+        let stop = jobs.shutdown_token();
+        let care = Care { logs: logs.clone(), client: client.clone(), metrics: metrics.clone() };
+        let caring = stop.clone();
+        jobs.spawn_restarting("care", BACKOFF, move || care.clone().serve(caring.clone()));
+        let calling = (client.clone(), jobs.clone(), stop.clone());
+        jobs.spawn_restarting("calls", BACKOFF, move || {
+            let (client, jobs, stop) = calling.clone();
+            calls::serve(client, jobs, stop)
+        });
+        let hint = Arc::new(Notify::new());
+        let sweeping = poison::sweep(logs, client.clone(), Arc::clone(&hint), stop.clone());
+        jobs.spawn("poison", Kind::Work, sweeping);
+        let board = Arc::new(Board::default());
+        let hearing = (bus.clone(), Arc::clone(&board), stop.clone());
+        jobs.spawn_restarting("holding", BACKOFF, move || {
+            let (bus, board, stop) = hearing.clone();
+            crash::hear(bus, board, stop)
+        });
+        if let Some(system) = system {
+            let giving = (bus, system, board, metrics, hint, stop.clone());
+            jobs.spawn_restarting("crash", BACKOFF, move || {
+                let (bus, system, board, metrics, hint, stop) = giving.clone();
+                crash::give_back(bus, system, board, metrics, hint, stop)
+            });
+        }
+        let provisioning = skills::provision(client, settings.capacity.clone(), sync, stop);
+        jobs.spawn("skills", Kind::Critical, provisioning);
+    }
+}
