@@ -5,6 +5,7 @@ pub mod agents;
 mod attempt;
 pub mod bus_ledger;
 mod cancel;
+pub mod command;
 pub mod context;
 mod core;
 pub mod delegate;

@@ -6,14 +6,11 @@
 use bytes::Bytes;
 use protocol::fault::{Failure, Fault, code};
 use protocol::limits::{INLINE_PART_BYTES_MAX, OBJECT_BYTES_MAX};
-use protocol::message::{Content, OBJECT_SCHEME, Part};
+use protocol::message::{Content, OBJECT_CONTENT, OBJECT_SCHEME, Part};
 
 use crate::agent::Stop;
 use crate::context::bus_stop;
 use crate::scribe::Scribe;
-
-/// How a stored object was held, kept as the part's metadata so that it comes back the same.
-const KIND: &str = "weft/content";
 
 /// Stores every part over the inline limit and refers to it.
 ///
@@ -53,7 +50,7 @@ async fn store_one(scribe: &Scribe, mut part: Part) -> Result<Part, Stop> {
     }
     let name = scribe.ledger().put_object(bytes).await.map_err(bus_stop)?;
     part.content = Content::Url(format!("{OBJECT_SCHEME}{name}"));
-    part.metadata.get_or_insert_default().insert(KIND.to_owned(), kind.into());
+    part.metadata.get_or_insert_default().insert(OBJECT_CONTENT.to_owned(), kind.into());
     Ok(part)
 }
 
@@ -75,7 +72,7 @@ async fn load_one(scribe: &Scribe, mut part: Part) -> Result<Part, Stop> {
     let bytes = scribe.ledger().get_object(&name).await.map_err(bus_stop)?.ok_or_else(|| {
         permanent(Fault::new(code::OBJECT_MISSING, format!("there is no object {name:?}")))
     })?;
-    let kind = part.metadata.as_mut().and_then(|metadata| metadata.remove(KIND));
+    let kind = part.metadata.as_mut().and_then(|metadata| metadata.remove(OBJECT_CONTENT));
     part.metadata = part.metadata.filter(|metadata| !metadata.is_empty());
     part.content = match kind.as_ref().and_then(|kind| kind.as_str()) {
         Some("text") => Content::Text(String::from_utf8(bytes.to_vec()).map_err(|_| {

@@ -92,7 +92,10 @@ pub async fn run(
     if settings.agents.is_empty() {
         return Err(RoleError::NoAgents);
     }
-    let name = role.name.clone().or_else(|| settings.node.name.clone())
+    let name = role
+        .name
+        .clone()
+        .or_else(|| settings.node.name.clone())
         .unwrap_or_else(|| NodeName::made_up(Role::Node, rand::random()));
     let metrics = Metrics::new("node");
     // The node's jobs and its health server end at different times: the server goes on while the node drains.
@@ -160,10 +163,8 @@ fn build(role: &NodeRole, jobs: &Supervisor, metrics: &Metrics) -> Result<Vec<Se
             cancel_grace: section.cancel_grace,
             retry: section.retry.clone(),
         };
-        Served::new(terms, agent, metrics).map_err(|source| RoleError::Schema {
-            skill: section.skill.to_string(),
-            source,
-        })
+        Served::new(terms, agent, metrics)
+            .map_err(|source| RoleError::Schema { skill: section.skill.to_string(), source })
     };
     role.settings.agents.iter().map(one).collect()
 }

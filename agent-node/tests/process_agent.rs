@@ -1,5 +1,7 @@
 //! The kind `process` with real programs: what works, and everything that programs do wrong.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 #[path = "process/harness.rs"]
 mod harness;
 

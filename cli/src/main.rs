@@ -1,2 +1,7 @@
-//! The `weft` binary.
-fn main() {}
+//! The `weft` binary; all of it is in the library, where tests reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weft::main()
+}

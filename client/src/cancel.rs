@@ -54,9 +54,10 @@ impl Client {
         }
         let mut headers = Headers::new();
         if log.origin.is_none() {
-            let (_, message) = self.submission(owner, task).await?.ok_or_else(|| {
-                CancelError::Unknown { task: task.clone(), owner: owner.clone() }
-            })?;
+            let (_, message) = self
+                .submission(owner, task)
+                .await?
+                .ok_or_else(|| CancelError::Unknown { task: task.clone(), owner: owner.clone() })?;
             headers.push(header::SOURCE, message.sequence.to_string());
         }
         let subject = self.bus().subjects().cancel(owner, task);

@@ -114,8 +114,8 @@ impl Client {
         let (body, content_type) = match how.input {
             Some(input) => input,
             None => {
-                let body = serde_json::to_vec(&letter.input)
-                    .map_err(|_| DeadError::Input { number })?;
+                let body =
+                    serde_json::to_vec(&letter.input).map_err(|_| DeadError::Input { number })?;
                 (Bytes::from(body), Some(A2A_JSON.to_owned()))
             }
         };

@@ -72,11 +72,15 @@ impl Client {
     pub async fn list(&self, query: &ListQuery) -> Result<Listing, TaskError> {
         let (mut found, logs_cut) = self.logs_in_window().await?;
         let inbox_cut = self.add_submissions(&mut found).await?;
-        let mut tasks = found.into_values().map(|(_, summary)| summary).filter(|task| {
-            query.skill.as_ref().is_none_or(|skill| task.skill.as_ref() == Some(skill))
-                && query.owner.as_ref().is_none_or(|owner| task.owner == *owner)
-                && query.state.is_none_or(|state| task.state == state)
-        }).collect::<Vec<_>>();
+        let mut tasks = found
+            .into_values()
+            .map(|(_, summary)| summary)
+            .filter(|task| {
+                query.skill.as_ref().is_none_or(|skill| task.skill.as_ref() == Some(skill))
+                    && query.owner.as_ref().is_none_or(|owner| task.owner == *owner)
+                    && query.state.is_none_or(|state| task.state == state)
+            })
+            .collect::<Vec<_>>();
         tasks.sort_by(|a, b| b.changed_at.cmp(&a.changed_at).then_with(|| b.id.cmp(&a.id)));
         tasks.truncate(query.limit);
         Ok(Listing { tasks, older_not_read: logs_cut || inbox_cut })

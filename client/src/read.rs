@@ -61,8 +61,7 @@ impl Client {
     /// See [`TaskError`].
     pub async fn log(&self, owner: &Owner, task: &TaskId) -> Result<TaskLog, TaskError> {
         let entries = self.entries(owner, task).await?;
-        TaskLog::fold(entries)
-            .map_err(|source| TaskError::Broken { task: task.clone(), source })
+        TaskLog::fold(entries).map_err(|source| TaskError::Broken { task: task.clone(), source })
     }
 
     /// A task as A2A shows it, its input included. `None` when neither a log nor a recent submission knows it.
@@ -146,7 +145,10 @@ fn decode(message: &StoredMessage) -> Option<Message> {
     codec::decode_body(message.headers.get(header::CONTENT_TYPE), &message.payload).ok()
 }
 
-pub(crate) fn read_entry(task: &TaskId, message: &StoredMessage) -> Result<(u64, Entry), TaskError> {
+pub(crate) fn read_entry(
+    task: &TaskId,
+    message: &StoredMessage,
+) -> Result<(u64, Entry), TaskError> {
     let sequence = message.sequence;
     serde_json::from_slice(&message.payload).map(|entry| (sequence, entry)).map_err(|error| {
         TaskError::Unreadable { task: task.clone(), sequence, reason: error.to_string() }

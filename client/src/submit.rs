@@ -52,7 +52,9 @@ pub struct Receipt {
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// The body is over the limit.
-    #[error("the input has {bytes} bytes, at most {TASK_BYTES_MAX} are allowed; put it into the object store")]
+    #[error(
+        "the input has {bytes} bytes, at most {TASK_BYTES_MAX} are allowed; put it into the object store"
+    )]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -146,15 +148,20 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::submit`]; batches before the failing one are stored.
-    pub async fn submit_all(&self, submissions: Vec<Submission>) -> Result<Vec<Receipt>, SubmitError> {
+    pub async fn submit_all(
+        &self,
+        submissions: Vec<Submission>,
+    ) -> Result<Vec<Receipt>, SubmitError> {
         let mut receipts = Vec::with_capacity(submissions.len());
         for batch in submissions.chunks(BATCH_MESSAGES_MAX) {
             let messages =
                 batch.iter().map(|one| self.outgoing(one)).collect::<Result<Vec<_>, _>>()?;
             let Some(first) = batch.first() else { continue };
-            let stored = self.bus.store_batch(messages).await.map_err(|source| {
-                SubmitError::Store { skill: first.skill.clone(), source }
-            })?;
+            let stored = self
+                .bus
+                .store_batch(messages)
+                .await
+                .map_err(|source| SubmitError::Store { skill: first.skill.clone(), source })?;
             receipts.extend((stored.sequence..).zip(batch).map(|(sequence, one)| Receipt {
                 task: one.id(sequence),
                 owner: one.owner.clone(),
@@ -186,11 +193,8 @@ impl Client {
             }
         };
         let skill = read(0)?.skill;
-        let stored = self
-            .bus
-            .store(message)
-            .await
-            .map_err(|source| SubmitError::Store { skill, source })?;
+        let stored =
+            self.bus.store(message).await.map_err(|source| SubmitError::Store { skill, source })?;
         let envelope = read(stored.sequence)?;
         Ok(Receipt { task: envelope.task, owner: envelope.owner, sequence: stored.sequence })
     }

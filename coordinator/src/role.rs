@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use client::Client;
 use protocol::id::{NodeName, Role};
-use runtime::bus::{
-    Bus, BusSettings, ConnectError, ProvisionError, SYNC_ALWAYS, SystemBus,
-};
+use runtime::bus::{Bus, BusSettings, ConnectError, ProvisionError, SYNC_ALWAYS, SystemBus};
 use runtime::clock::Clock;
 use runtime::config::Settings;
 use runtime::health::server::ServeError;
@@ -68,8 +66,7 @@ pub enum RoleError {
 
 /// How long jobs may take to end.
 const END_LIMIT: Duration = Duration::from_secs(3);
-const BACKOFF: Backoff =
-    Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
 
 /// Runs a coordinator until `stop`.
 ///

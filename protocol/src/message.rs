@@ -12,6 +12,8 @@ use serde_json::{Map, Value};
 
 /// The scheme of a URL that names an object in Weft's own object store: `weft-object:<name>`.
 pub const OBJECT_SCHEME: &str = "weft-object:";
+/// The key of a referring part's metadata that says as what the object was held: `text`, `raw` or `data`.
+pub const OBJECT_CONTENT: &str = "weft/content";
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

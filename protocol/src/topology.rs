@@ -19,24 +19,20 @@ pub struct Capacity {
     pub replicas: usize,
     /// Bytes that the inbox may take; a full one refuses submissions at once (error 10077).
     pub inbox_bytes_max: i64,
-    /// Bytes that the logs may take.
-    pub log_bytes_max: i64,
     /// How long a delivery belongs to a worker that gives no sign of life.
     pub lease: Duration,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self {
-            replicas: 1,
-            inbox_bytes_max: 8 * 1024 * 1024 * 1024,
-            log_bytes_max: 16 * 1024 * 1024 * 1024,
-            lease: LEASE_DEFAULT,
-        }
+        Self { replicas: 1, inbox_bytes_max: 8 * 1024 * 1024 * 1024, lease: LEASE_DEFAULT }
     }
 }
 
-/// A stream: file storage, limits retention, discard new, no rollup.
+/// A stream: file storage, limits retention, no rollup, nothing ever dropped.
+///
+/// With a limit of its own it refuses what is beyond (discard new). The server allows no such limit on a stream
+/// with schedules, so that one has none, and the account's limit refuses in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamSpec {
     /// Its name.
@@ -47,7 +43,7 @@ pub struct StreamSpec {
     pub subjects: Vec<String>,
     /// Copies.
     pub replicas: usize,
-    /// Bytes it may take.
+    /// Bytes it may take; -1 leaves it to the account's limit, which refuses writes and drops nothing.
     pub bytes_max: i64,
     /// Bytes of one message; -1 leaves it to the server.
     pub message_bytes_max: i32,
@@ -155,7 +151,7 @@ pub fn streams(subjects: &Subjects, capacity: &Capacity) -> Vec<StreamSpec> {
             description: "one log per task, and the work and letters that follow from them",
             subjects: subjects.log_stream(),
             replicas: capacity.replicas,
-            bytes_max: capacity.log_bytes_max,
+            bytes_max: -1,
             message_bytes_max: -1,
             duplicate_window: DUPLICATE_WINDOW,
             schedules: true,

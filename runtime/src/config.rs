@@ -55,7 +55,6 @@ struct RawBus {
     prefix: Option<String>,
     replicas: Option<usize>,
     inbox_bytes_max: Option<i64>,
-    log_bytes_max: Option<i64>,
     lease: Option<Span>,
 }
 
@@ -274,7 +273,6 @@ impl Faults {
             capacity: Capacity {
                 replicas,
                 inbox_bytes_max: bus.inbox_bytes_max.unwrap_or(default.inbox_bytes_max),
-                log_bytes_max: bus.log_bytes_max.unwrap_or(default.log_bytes_max),
                 lease,
             },
             node: self.node(node),

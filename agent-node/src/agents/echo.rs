@@ -12,8 +12,7 @@ use crate::agent::{About, AnyAgent, Stop};
 use crate::context::Context;
 
 /// The kind.
-pub const KIND: AgentKind =
-    AgentKind { name: "echo", about: "gives back what it gets", build };
+pub const KIND: AgentKind = AgentKind { name: "echo", about: "gives back what it gets", build };
 
 fn build(
     section: &AgentSection,

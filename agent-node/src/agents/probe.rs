@@ -196,8 +196,7 @@ async fn delegate(context: &Context, delegation: &ProbeDelegation) -> Result<Vec
 
 fn mark(input: &ProbeInput, context: &Context, what: &str) -> Result<(), Stop> {
     let Some(path) = &input.mark else { return Ok(()) };
-    let line =
-        format!("{} {} {what} {}\n", context.task(), context.attempt(), std::process::id());
+    let line = format!("{} {} {what} {}\n", context.task(), context.attempt(), std::process::id());
     let written = std::fs::OpenOptions::new()
         .create(true)
         .append(true)

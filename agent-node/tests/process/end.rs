@@ -62,6 +62,22 @@ async fn canceled_before_it_began_needs_no_program() {
 }
 
 #[tokio::test]
+async fn canceled_before_hello_the_program_hears_of_no_task() {
+    let mut settings = settings("note('busy'); note('end', sys.stdin.read())");
+    settings.start_timeout = Some(harness::LONG);
+    let fixture = fixture(&settings, 1);
+    let attempt = attempt(1);
+    let cancel = async {
+        wait_until("it is busy", || !fixture.notes("busy").is_empty()).await;
+        attempt.cancel.cancel();
+    };
+    let (result, ()) = tokio::join!(fixture.finish(&attempt, json!(1)), cancel);
+    assert_eq!(result, Err(Stop::Canceled));
+    fixture.wait_for_silence().await;
+    assert_eq!(fixture.notes("end"), [""]);
+}
+
+#[tokio::test]
 async fn after_the_cancel_line_any_failure_counts_as_canceled_and_a_result_as_a_result() {
     for (answer, expected) in [
         ("say('error', message='stopped')", Err(Stop::Canceled)),

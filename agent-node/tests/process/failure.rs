@@ -192,7 +192,7 @@ async fn errors_that_the_program_reports_are_passed_on_and_it_lives() {
 async fn a_fault_quotes_nothing_of_an_earlier_task() {
     let fixture = fixture(
         &settings(
-            "for input in iter(lambda: read()['input'], 'crash'): sys.stderr.write(input); say('result', output=1)\nsys.exit(1)",
+            "for input in iter(lambda: read()['input'], 'crash'): print(input, file=sys.stderr); say('result', output=1)\nsys.exit(1)",
         ),
         1,
     );
@@ -203,25 +203,15 @@ async fn a_fault_quotes_nothing_of_an_earlier_task() {
 
 #[tokio::test]
 async fn a_program_that_dies_at_start_is_not_started_in_a_loop() {
-    let fixture = fixture(&settings("sys.exit('no configuration')"), 4);
+    let fixture = fixture(&settings("sys.exit('no configuration')"), 1);
     let began = tokio::time::Instant::now();
-    let four = |first: u64| {
-        let fixture = &fixture;
-        async move {
-            tokio::join!(
-                fixture.run(first, json!(1)),
-                fixture.run(first + 1, json!(1)),
-                fixture.run(first + 2, json!(1)),
-                fixture.run(first + 3, json!(1)),
-            )
-        }
-    };
-    let (a, ..) = four(1).await;
-    assert!(failed(a).1.message.contains("no configuration"));
-    four(5).await;
-    // After four failures the pauses between starts are 0.8, 1.6, 3.2 and 5 s.
-    assert!(began.elapsed() > Duration::from_secs(5), "{:?}", began.elapsed());
-    assert_eq!(fixture.notes("pids").len(), 8);
+    for sequence in 1..=5 {
+        let (_, fault) = failed(fixture.run(sequence, json!(1)).await);
+        assert!(fault.message.contains("no configuration"), "{fault}");
+    }
+    let pauses = Duration::from_millis(100 + 200 + 400 + 800);
+    assert!(began.elapsed() >= pauses, "{:?}", began.elapsed());
+    assert_eq!(fixture.notes("pids").len(), 5);
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// What every program begins with: it notes its process id in the file `pids` of its directory.
 const PREAMBLE: &str = r#"
@@ -44,26 +44,26 @@ def say(type, **line): write(json.dumps(dict(line, type=type)) + "\n")
 "#;
 
 /// An agent in a directory of its own.
-pub struct Fixture {
-    pub directory: TempDir,
-    pub supervisor: Supervisor,
-    pub agent: ProcessAgent,
+pub(crate) struct Fixture {
+    pub(crate) directory: TempDir,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) agent: ProcessAgent,
 }
 
-pub fn settings(code: &str) -> ProcessSettings {
+pub(crate) fn settings(code: &str) -> ProcessSettings {
     let mut settings = ProcessSettings::new(["python3", "-c", &format!("{PREAMBLE}{code}")]);
     settings.stop_grace = Duration::from_millis(500);
     settings
 }
 
-pub fn fixture(settings: &ProcessSettings, concurrency: usize) -> Fixture {
+pub(crate) fn fixture(settings: &ProcessSettings, concurrency: usize) -> Fixture {
     let directory = TempDir::new().unwrap();
     let supervisor = Supervisor::new(Metrics::new("test"));
     let agent = agent(settings, directory.path(), &supervisor, concurrency);
     Fixture { agent, directory, supervisor }
 }
 
-pub fn agent(
+pub(crate) fn agent(
     settings: &ProcessSettings,
     base: &Path,
     supervisor: &Supervisor,
@@ -79,13 +79,13 @@ pub fn agent(
 }
 
 /// One attempt at a task.
-pub struct Attempt {
-    pub context: Context,
-    pub ledger: Arc<MemoryLedger>,
-    pub cancel: CancellationToken,
+pub(crate) struct Attempt {
+    pub(crate) context: Context,
+    pub(crate) ledger: Arc<MemoryLedger>,
+    pub(crate) cancel: CancellationToken,
 }
 
-pub fn attempt(sequence: u64) -> Attempt {
+pub(crate) fn attempt(sequence: u64) -> Attempt {
     let ledger = Arc::new(MemoryLedger::default());
     let origin = Origin {
         skill: Skill::parse("count").unwrap(),
@@ -121,14 +121,14 @@ pub fn attempt(sequence: u64) -> Attempt {
 
 impl Attempt {
     /// Somebody else takes the task over.
-    pub async fn append_as_rival(&self) {
+    pub(crate) async fn append_as_rival(&self) {
         let subject = Subjects::default().log(self.context.owner(), self.context.task());
         let entry = Outgoing::new(subject, Headers::new(), Bytes::new());
         self.ledger.append(vec![entry]).await.unwrap();
     }
 
     /// What it has appended to its log.
-    pub fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         let read = |payload: &[u8]| serde_json::from_slice::<Entry>(payload).unwrap().event;
         self.ledger.messages().iter().map(|message| read(&message.payload)).collect()
     }
@@ -136,23 +136,23 @@ impl Attempt {
 
 impl Fixture {
     /// Runs an attempt to its end.
-    pub async fn finish(&self, attempt: &Attempt, input: Value) -> Result<Value, Stop> {
+    pub(crate) async fn finish(&self, attempt: &Attempt, input: Value) -> Result<Value, Stop> {
         let run = self.agent.run(&attempt.context, vec![part_of(input)]);
         timeout(LONG, run).await.expect("the attempt hangs").map(|parts| value_of(&parts))
     }
 
     /// Runs a task to its end.
-    pub async fn run(&self, sequence: u64, input: Value) -> Result<Value, Stop> {
+    pub(crate) async fn run(&self, sequence: u64, input: Value) -> Result<Value, Stop> {
         self.finish(&attempt(sequence), input).await
     }
 
     /// What the programs have noted under a name, a line each.
-    pub fn notes(&self, name: &str) -> Vec<String> {
+    pub(crate) fn notes(&self, name: &str) -> Vec<String> {
         notes(self.directory.path(), name)
     }
 
     /// Waits until the latest program has ended by itself, which nobody has noticed yet.
-    pub async fn wait_for_end(&self) {
+    pub(crate) async fn wait_for_end(&self) {
         let state = |pid: &String| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
@@ -162,13 +162,13 @@ impl Fixture {
     }
 
     /// Waits until no program of this agent is left.
-    pub async fn wait_for_silence(&self) {
+    pub(crate) async fn wait_for_silence(&self) {
         let gone = || self.notes("pids").iter().all(|pid| !is_alive(pid));
         wait_until("the programs are gone", gone).await;
     }
 }
 
-pub fn notes(directory: &Path, name: &str) -> Vec<String> {
+pub(crate) fn notes(directory: &Path, name: &str) -> Vec<String> {
     let text = std::fs::read_to_string(directory.join(name)).unwrap_or_default();
     text.split_inclusive('\n')
         .filter_map(|line| line.strip_suffix('\n'))
@@ -176,12 +176,12 @@ pub fn notes(directory: &Path, name: &str) -> Vec<String> {
         .collect()
 }
 
-pub fn is_alive(pid: &str) -> bool {
+pub(crate) fn is_alive(pid: &str) -> bool {
     let pid = pid.parse().ok().and_then(Pid::from_raw).expect("a process id");
     test_kill_process(pid).is_ok()
 }
 
-pub async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let limit = Instant::now() + LONG;
     while !is_so() {
         assert!(Instant::now() < limit, "waited in vain until {what}");

@@ -123,6 +123,7 @@ async fn the_example_counts_words() {
 #[ignore = "a measurement: cargo test --release -p agent-node --test process_agent -- --ignored --nocapture rate"]
 async fn rate_of_one_program() {
     const TASKS: u64 = 20_000;
+    let mut rates = Vec::new();
     for (name, settings) in [
         (
             "bare loop",
@@ -137,11 +138,7 @@ async fn rate_of_one_program() {
             fixture.run(sequence, json!({"path": "src/lib.rs"})).await.unwrap();
         }
         let rate = TASKS as f64 / began.elapsed().as_secs_f64();
-        eprint_line(&format!("{name}: {rate:.0} tasks/s through one program"));
+        rates.push(format!("{name}: {rate:.0} tasks/s through one program\n"));
     }
-}
-
-fn eprint_line(line: &str) {
-    use std::io::Write as _;
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    std::io::Write::write_all(&mut std::io::stderr(), rates.concat().as_bytes()).unwrap();
 }

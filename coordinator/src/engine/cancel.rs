@@ -39,7 +39,9 @@ pub fn cancel(log: &TaskLog, asked_at: Timestamp, now: Timestamp) -> Cancel {
     }
     match log.phase {
         Phase::Ended => Cancel::Done,
-        Phase::Queued | Phase::Waiting => Cancel::End(canceled("canceled while nobody was running it")),
+        Phase::Queued | Phase::Waiting => {
+            Cancel::End(canceled("canceled while nobody was running it"))
+        }
         Phase::Running if now.since(asked_at) < FORCE_AFTER => Cancel::Later { wait: LOOK_AGAIN },
         Phase::Running => Cancel::End(canceled("canceled by force: its worker did not end it")),
     }

@@ -31,9 +31,8 @@ pub(crate) async fn serve(
     let bus = client.bus().clone();
     let mut calls =
         bus.subscribe(bus.subjects().all_calls(), Some(GROUP)).await.map_err(|_| Closed)?;
-    let results = Results::open(client.clone(), Owner::default(), &supervisor)
-        .await
-        .map_err(|_| Closed)?;
+    let results =
+        Results::open(client.clone(), Owner::default(), &supervisor).await.map_err(|_| Closed)?;
     loop {
         let call = tokio::select! {
             () = stop.cancelled() => return Ok(()),

@@ -108,7 +108,12 @@ impl Care {
             .await;
     }
 
-    async fn settle(&self, task: &TaskId, settled: Result<Option<Duration>, LogError>, acks: Vec<String>) {
+    async fn settle(
+        &self,
+        task: &TaskId,
+        settled: Result<Option<Duration>, LogError>,
+        acks: Vec<String>,
+    ) {
         let wait = match settled {
             Ok(wait) => wait,
             Err(error) => {
@@ -204,9 +209,9 @@ impl Care {
         delivery: &Delivery,
     ) -> Result<Option<Duration>, LogError> {
         let inbox = &self.bus().names().inbox;
-        let sequence = task.sequence().or_else(|| {
-            delivery.headers.get(header::SOURCE).and_then(|text| text.parse().ok())
-        });
+        let sequence = task
+            .sequence()
+            .or_else(|| delivery.headers.get(header::SOURCE).and_then(|text| text.parse().ok()));
         let stored = match sequence {
             None => None,
             Some(sequence) => self.bus().at_from_leader(inbox, sequence).await?,
@@ -241,7 +246,8 @@ impl Care {
                     let subject = self.bus().subjects().cancel(owner, &child.task);
                     let message = runtime::bus::Outgoing::new(
                         subject,
-                        header::Headers::new().with(header::MSG_ID, format!("cancel-{}", child.task)),
+                        header::Headers::new()
+                            .with(header::MSG_ID, format!("cancel-{}", child.task)),
                         bytes::Bytes::new(),
                     );
                     self.bus().store(message).await?;

@@ -93,7 +93,12 @@ pub(crate) async fn give_back(
         if held.is_empty() {
             continue;
         }
-        tracing::warn!(client = gone.client, reason = gone.reason, deliveries = held.len(), "node gone, giving its work back");
+        tracing::warn!(
+            client = gone.client,
+            reason = gone.reason,
+            deliveries = held.len(),
+            "node gone, giving its work back"
+        );
         for ack in held {
             bus.nak(&ack, Duration::ZERO).await;
             metrics.coordinator.crash_naks.inc();

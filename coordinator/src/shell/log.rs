@@ -53,8 +53,7 @@ impl Logs {
         let subject = self.bus.subjects().log(owner, task);
         let mut log = TaskLog::default();
         for message in self.bus.all(&self.bus.names().log, &subject).await? {
-            let unreadable =
-                |reason: String| LogError::Unreadable { task: task.clone(), reason };
+            let unreadable = |reason: String| LogError::Unreadable { task: task.clone(), reason };
             let entry: Entry = serde_json::from_slice(&message.payload)
                 .map_err(|error| unreadable(error.to_string()))?;
             log.apply(message.sequence, entry).map_err(|error| unreadable(error.to_string()))?;
@@ -92,10 +91,8 @@ impl Logs {
             origin,
             event,
         };
-        let unreadable =
-            |reason: String| LogError::Unreadable { task: task.clone(), reason };
-        let payload =
-            serde_json::to_vec(&entry).map_err(|error| unreadable(error.to_string()))?;
+        let unreadable = |reason: String| LogError::Unreadable { task: task.clone(), reason };
+        let payload = serde_json::to_vec(&entry).map_err(|error| unreadable(error.to_string()))?;
         let stored = self
             .bus
             .store(Outgoing {

@@ -72,8 +72,13 @@ async fn look_at(logs: &Logs, client: &Client, sequence: u64) -> Result<ControlF
         .at("headers")
         .hint("publish with a NATS client that writes headers as UTF-8");
     let mut log = TaskLog::default();
-    let rejected =
-        logs.append(&envelope.owner, &envelope.task, &mut log, Event::Rejected { fault }, Some(origin));
+    let rejected = logs.append(
+        &envelope.owner,
+        &envelope.task,
+        &mut log,
+        Event::Rejected { fault },
+        Some(origin),
+    );
     match rejected.await {
         Ok(()) | Err(LogError::Moved) => {}
         Err(error) => return Err(error),

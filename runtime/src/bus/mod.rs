@@ -6,6 +6,7 @@
 mod batch;
 mod connect;
 mod delivery;
+mod diagnose;
 mod kv;
 mod message;
 mod objects;
@@ -23,6 +24,7 @@ use protocol::topology::Names;
 
 pub use connect::{BusSettings, ConnectError, Credentials, ServerFacts, TlsFiles};
 pub use delivery::{Delivery, Position};
+pub use diagnose::{Diagnosis, SkillQueue, StreamFill};
 pub use kv::KvError;
 pub use message::{AskError, Message, SubscribeError, Subscription};
 pub use objects::ObjectError;

@@ -173,14 +173,18 @@ impl Bus {
     }
 }
 
-fn stream_config(spec: &StreamSpec) -> stream::Config {
+pub(super) fn stream_config(spec: &StreamSpec) -> stream::Config {
     stream::Config {
         name: spec.name.clone(),
         description: Some(spec.description.to_owned()),
         subjects: spec.subjects.clone(),
         retention: stream::RetentionPolicy::Limits,
         storage: stream::StorageType::File,
-        discard: stream::DiscardPolicy::New,
+        discard: if spec.bytes_max > 0 {
+            stream::DiscardPolicy::New
+        } else {
+            stream::DiscardPolicy::Old
+        },
         num_replicas: spec.replicas,
         max_bytes: spec.bytes_max,
         max_message_size: spec.message_bytes_max,
@@ -198,7 +202,7 @@ fn stream_config(spec: &StreamSpec) -> stream::Config {
     }
 }
 
-fn consumer_config(spec: &ConsumerSpec, sync: Option<&str>) -> pull::Config {
+pub(super) fn consumer_config(spec: &ConsumerSpec, sync: Option<&str>) -> pull::Config {
     let metadata = sync.map(|sync| (SYNC_KEY.to_owned(), sync.to_owned())).into_iter().collect();
     pull::Config {
         durable_name: Some(spec.name.clone()),
@@ -231,7 +235,11 @@ fn compare<T: PartialEq + std::fmt::Debug>(
     }
 }
 
-fn compare_streams(name: &str, found: &stream::Config, wanted: &stream::Config) -> Vec<Difference> {
+pub(super) fn compare_streams(
+    name: &str,
+    found: &stream::Config,
+    wanted: &stream::Config,
+) -> Vec<Difference> {
     let what = format!("stream {name}");
     let mut out = Vec::new();
     let mut subjects = (found.subjects.clone(), wanted.subjects.clone());
@@ -266,7 +274,7 @@ fn compare_streams(name: &str, found: &stream::Config, wanted: &stream::Config) 
     out
 }
 
-fn compare_consumers(
+pub(super) fn compare_consumers(
     what: &str,
     found: &async_nats::jetstream::consumer::Config,
     wanted: &pull::Config,

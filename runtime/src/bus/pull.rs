@@ -1,11 +1,10 @@
 //! Pulls deliveries from a durable consumer, exactly as many as were asked for.
 //!
 //! One long-lived inbox takes the answers of all pull requests, so asking costs one message and no
-//! subscription. Each request is tracked until it is filled, refused or expired: what is outstanding is known at
-//! any moment, and a worker never has more in hand than it asked for. A server or leader that vanished takes
-//! its waiting requests along; silence where heartbeats are due, or a new connection, starts them afresh.
+//! subscription. What is outstanding is counted over all requests together, since a delivery does not say which
+//! one it answers; a request that ends unfilled says how much it leaves. A server or leader that vanished takes its
+//! waiting requests along without a word: silence where heartbeats are due, or a new connection, starts afresh.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +21,7 @@ use super::{Bus, Delivery, REQUEST_TIMEOUT};
 /// swallows deliveries for no longer than this.
 const EXPIRES: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT_STATUS: u16 = 100;
 const SILENCE_MAX: Duration = Duration::from_millis(2_500);
 
 /// What a consumer says about itself.
@@ -71,19 +71,15 @@ pub enum Pulled {
     Closed,
 }
 
-struct Request {
-    remaining: usize,
-    ends_at: Instant,
-}
-
 /// Pulls from one consumer.
 pub struct Puller {
     bus: Bus,
     subscriber: async_nats::Subscriber,
     inbox: String,
     request_subject: String,
-    next_token: u64,
-    requests: BTreeMap<u64, Request>,
+    outstanding: usize,
+    /// When the last request ends at the latest.
+    ends_at: Instant,
     heard_at: Instant,
     connections: watch::Receiver<u64>,
 }
@@ -162,20 +158,19 @@ impl Bus {
     /// When the inbox cannot be subscribed to.
     pub async fn puller(&self, stream: &str, consumer: &str) -> Result<Puller, PullError> {
         let inbox = self.client.new_inbox();
-        let subscriber = self.client.subscribe(format!("{inbox}.*")).await.map_err(|error| {
-            PullError::NoAnswer {
+        let subscriber =
+            self.client.subscribe(inbox.clone()).await.map_err(|error| PullError::NoAnswer {
                 stream: stream.to_owned(),
                 consumer: consumer.to_owned(),
                 reason: error.to_string(),
-            }
-        })?;
+            })?;
         Ok(Puller {
             bus: self.clone(),
             subscriber,
             inbox,
             request_subject: format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
-            next_token: 0,
-            requests: BTreeMap::new(),
+            outstanding: 0,
+            ends_at: Instant::now(),
             heard_at: Instant::now(),
             connections: self.connections(),
         })
@@ -186,7 +181,7 @@ impl Puller {
     /// How many deliveries have been asked for and have not come.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.requests.values().map(|request| request.remaining).sum()
+        self.outstanding
     }
 
     /// Asks for this many deliveries more.
@@ -194,11 +189,9 @@ impl Puller {
         if count == 0 {
             return;
         }
-        if self.requests.is_empty() {
+        if self.outstanding == 0 {
             self.heard_at = Instant::now();
         }
-        self.next_token += 1;
-        let reply = format!("{}.{}", self.inbox, self.next_token);
         let body = format!(
             "{{\"batch\":{count},\"expires\":{},\"idle_heartbeat\":{}}}",
             EXPIRES.as_nanos(),
@@ -207,13 +200,12 @@ impl Puller {
         let sent = self
             .bus
             .client
-            .publish_with_reply(self.request_subject.clone(), reply, body.into())
+            .publish_with_reply(self.request_subject.clone(), self.inbox.clone(), body.into())
             .await;
         match sent {
             Ok(()) => {
-                let request =
-                    Request { remaining: count, ends_at: Instant::now() + EXPIRES + HEARTBEAT };
-                self.requests.insert(self.next_token, request);
+                self.outstanding += count;
+                self.ends_at = Instant::now() + EXPIRES + HEARTBEAT;
             }
             Err(error) => tracing::debug!(reason = %error, "pull request not sent"),
         }
@@ -222,7 +214,8 @@ impl Puller {
     /// The next thing that happens. Cancel safe.
     pub async fn next(&mut self) -> Pulled {
         loop {
-            let wake_at = self.wake_at();
+            let waits = self.outstanding > 0;
+            let wake_at = self.ends_at.min(self.heard_at + SILENCE_MAX);
             tokio::select! {
                 message = self.subscriber.next() => match message {
                     None => return Pulled::Closed,
@@ -234,56 +227,34 @@ impl Puller {
                     if changed.is_err() {
                         return Pulled::Closed;
                     }
-                    self.requests.clear();
+                    self.outstanding = 0;
                     return Pulled::Fewer;
                 }
-                () = sleep_until(wake_at) => if self.expire() {
+                () = sleep_until(wake_at), if waits => {
+                    self.outstanding = 0;
                     return Pulled::Fewer;
-                },
+                }
             }
         }
-    }
-
-    /// When to look at the requests again: the first one's end, or the end of patience with silence.
-    fn wake_at(&self) -> Instant {
-        let silent = self.heard_at + SILENCE_MAX;
-        self.requests
-            .values()
-            .next()
-            .map_or_else(|| Instant::now() + EXPIRES, |first| first.ends_at.min(silent))
-    }
-
-    fn expire(&mut self) -> bool {
-        let now = Instant::now();
-        let before = self.requests.len();
-        if now >= self.heard_at + SILENCE_MAX {
-            self.requests.clear();
-        } else {
-            self.requests.retain(|_, request| request.ends_at > now);
-        }
-        self.requests.len() < before
     }
 
     fn take(&mut self, message: async_nats::Message) -> Option<Pulled> {
         self.heard_at = Instant::now();
-        let token = message.subject.rsplit('.').next().and_then(|token| token.parse::<u64>().ok());
-        if let Some(status) = message.status {
-            // 100 is a heartbeat; everything else ends the request it answers.
-            if status.as_u16() == 100 {
-                return None;
-            }
-            let ended = token.and_then(|token| self.requests.remove(&token));
-            return ended.map(|_| Pulled::Fewer);
+        let Some(status) = message.status else {
+            let delivery = Delivery::read(message)?;
+            self.outstanding = self.outstanding.saturating_sub(1);
+            return Some(Pulled::Delivery(Box::new(delivery)));
+        };
+        if status.as_u16() == HEARTBEAT_STATUS {
+            return None;
         }
-        let delivery = Delivery::read(message)?;
-        if let Some(token) = token
-            && let Some(request) = self.requests.get_mut(&token)
-        {
-            request.remaining = request.remaining.saturating_sub(1);
-            if request.remaining == 0 {
-                self.requests.remove(&token);
-            }
-        }
-        Some(Pulled::Delivery(Box::new(delivery)))
+        let left = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get("Nats-Pending-Messages"))
+            .and_then(|count| count.as_str().parse::<usize>().ok());
+        // Without a count the consumer itself is gone or moves: all its requests are.
+        self.outstanding = left.map_or(0, |left| self.outstanding.saturating_sub(left));
+        Some(Pulled::Fewer)
     }
 }

@@ -83,6 +83,8 @@ pub(super) struct Child {
     write_timeout: Duration,
     /// Whether it has written a line of the protocol.
     pub(super) has_spoken: bool,
+    /// Whether it has a task that it has not answered.
+    pub(super) has_task: bool,
     /// Whether it has done a task.
     pub(super) has_answered: bool,
     pub(super) log_rate: Rate,
@@ -123,6 +125,7 @@ impl Child {
             end_by: None,
             write_timeout: launch.write_timeout,
             has_spoken: false,
+            has_task: false,
             has_answered: false,
             log_rate: Rate::default(),
         })
@@ -142,9 +145,10 @@ impl Child {
         self.written_at = Instant::now();
     }
 
-    /// Writes a line that must be read before the write limit, as [`Child::write`].
-    pub(super) fn write_required(&mut self, line: &[u8]) {
+    /// Writes a task that must be read before the write limit, as [`Child::write`].
+    pub(super) fn write_task(&mut self, line: &[u8]) {
         self.unread_limit = Some(self.write_timeout);
+        self.has_task = true;
         self.write(line);
     }
 
@@ -170,6 +174,22 @@ impl Child {
             }
             self.step().await?;
         }
+    }
+
+    /// The next line that has been written already, if there is one.
+    pub(super) fn next_now(&mut self) -> Result<Option<Bytes>, Gone> {
+        loop {
+            if let Some(line) = self.lines.pop()? {
+                return Ok(Some(line));
+            }
+            if !self.lines.fill_now().map_err(Gone::Broken)? {
+                break;
+            }
+        }
+        if let Some(status) = self.process.try_wait().map_err(Gone::Broken)? {
+            return Err(Gone::Exited { status });
+        }
+        if self.lines.is_closed() { Err(Gone::ClosedOutput) } else { Ok(None) }
     }
 
     /// Waits for one thing to happen and notes it.

@@ -113,7 +113,7 @@ struct Conversation<'a> {
 impl Conversation<'_> {
     async fn serve(&mut self, task_line: &[u8]) -> Result<Answer, NoAnswer> {
         self.greet().await?;
-        self.child.write_required(task_line);
+        self.child.write_task(task_line);
         loop {
             let line = self.next_line().await.map_err(NoAnswer::Gone)?;
             self.hear(line).await?;
@@ -153,10 +153,11 @@ impl Conversation<'_> {
         if self.child.has_spoken {
             return Ok(());
         }
-        let Ok(line) = timeout(limit, self.next_line()).await else {
-            return Err(NoAnswer::NoHello);
+        let line = tokio::select! {
+            line = timeout(limit, self.child.next()) => line,
+            () = self.context.canceled() => return Err(NoAnswer::Stop(Stop::Canceled)),
         };
-        let line = line.map_err(NoAnswer::Gone)?;
+        let line = line.map_err(|_elapsed| NoAnswer::NoHello)?.map_err(NoAnswer::Gone)?;
         match FromProgram::read(&line) {
             Ok(FromProgram::Hello(_)) | Err(_) => self.hear(line).await,
             Ok(other) => {

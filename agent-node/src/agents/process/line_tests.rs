@@ -129,3 +129,33 @@ fn quotes_are_short_and_whole_characters() {
     assert_eq!(quote(crabs.as_bytes()), format!("\"{}\"...", "\u{1F980}".repeat(200)));
     assert_eq!(quote(b"\xff"), "\"\u{fffd}\"");
 }
+
+#[test]
+fn the_lines_in_the_documentation_are_true() {
+    let page = include_str!("../../../../docs/process-agents.md");
+    let (mut from_node, mut from_program) = (0, 0);
+    for line in page.lines().filter(|line| line.starts_with("{\"type\"")) {
+        let value: Value = serde_json::from_str(line).unwrap();
+        if ["task", "cancel"].contains(&value["type"].as_str().unwrap()) {
+            from_node += 1;
+        } else {
+            assert_ne!(read(line).name(), "", "{line}");
+            from_program += 1;
+        }
+    }
+    assert_eq!((from_node, from_program), (2, 7));
+    let id = TaskId::from_sequence(17);
+    let (skill, owner) = (Skill::parse("shout").unwrap(), Owner::parse("acme").unwrap());
+    let task = ToProgram::Task {
+        task: &id,
+        skill: &skill,
+        owner: &owner,
+        attempt: 1,
+        context_id: "s17",
+        deadline: Some(Timestamp::parse("2026-01-31T12:00:00Z").unwrap()),
+        idempotency_key: "s17",
+        input: &json!("hello"),
+        parts: &[Part::text("hello")],
+    };
+    assert!(page.contains(&String::from_utf8(task.write().unwrap()).unwrap()));
+}

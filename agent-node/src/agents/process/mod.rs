@@ -26,8 +26,8 @@ use protocol::message::Part;
 use runtime::supervisor::Supervisor;
 use serde_json::Value;
 
-use self::pool::Pool;
 pub use self::kind::KIND;
+use self::pool::Pool;
 pub use self::settings::{Mode, ProcessSettings, SchemaSource, SettingFault, SettingsError};
 use crate::agent::{About, AnyAgent, Stop};
 use crate::context::Context;

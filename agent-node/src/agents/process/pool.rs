@@ -8,7 +8,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use runtime::supervisor::{Kind, Supervisor};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -91,7 +90,7 @@ impl Pool {
     }
 
     /// Waits for a free slot, then takes an idle program or starts one. `last_line` is what it is told in
-    /// case the lease is dropped.
+    /// case the lease is dropped in the middle of a task.
     pub(super) async fn lease(self: &Arc<Self>, last_line: Vec<u8>) -> Result<Lease, LeaseError> {
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         let slot = slot.map_err(|_closed| LeaseError::Closed)?;
@@ -188,12 +187,8 @@ fn pause(failures: u32) -> Duration {
 /// Whether an idle program still runs and has kept quiet, but for its log.
 fn is_fit(child: &mut Child, agent: &str) -> Result<(), String> {
     for _ in 0..IDLE_LINES_MAX {
-        let line = match child.next().now_or_never() {
-            None => {
-                child.stderr.forget();
-                return Ok(());
-            }
-            Some(line) => line.map_err(|gone| gone.to_string())?,
+        let Some(line) = child.next_now().map_err(|gone| gone.to_string())? else {
+            return child.stderr.forget().map_err(|error| error.to_string());
         };
         let line = FromProgram::read(&line).map_err(|error| format!("wrote {error} while idle"))?;
         let FromProgram::Log { level, message } = line else {
@@ -213,7 +208,7 @@ impl Lease {
     /// The program has answered and may do the next task.
     pub(super) fn give_back(mut self) {
         let Some(mut child) = self.child.take() else { return };
-        child.has_answered = true;
+        (child.has_task, child.has_answered) = (false, true);
         self.pool.note_answer();
         match is_fit(&mut child, &self.pool.launch.agent) {
             Ok(()) if !self.pool.slots.is_closed() => self.pool.state().idle.push(child),
@@ -244,6 +239,7 @@ impl Pool {
     fn stop(&self, child: Child, last_line: Vec<u8>) {
         // Without a runtime there is nobody to wait: dropping the child kills it.
         if tokio::runtime::Handle::try_current().is_ok() {
+            let last_line = if child.has_task { last_line } else { Vec::new() };
             let stopped = child.stop(last_line, self.launch.stop_grace);
             self.supervisor.spawn("process-stop", Kind::Work, stopped);
         }

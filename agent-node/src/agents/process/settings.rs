@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use protocol::schema::{Schema, SchemaError};
+use runtime::config::Span;
 use serde::{Deserialize, Deserializer};
 
 use super::environment::{self, Environment, Value};
@@ -132,13 +133,8 @@ fn stop_grace() -> Duration {
     Duration::from_secs(2)
 }
 
-/// A duration such as `10s` or `1m 30s`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let parsed = text.parse::<jiff::SignedDuration>().ok();
-    parsed.and_then(|wait| Duration::try_from(wait).ok()).ok_or_else(|| {
-        serde::de::Error::custom(format!("{text:?} is no duration such as 500ms, 10s or 1m 30s"))
-    })
+    Span::deserialize(deserializer).map(|span| span.0)
 }
 
 fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -368,3 +364,7 @@ fn read_schema(
     let schema = compiled.map_err(|source| SettingFault::SchemaInvalid { setting, source })?;
     Ok(schema.source().clone())
 }
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

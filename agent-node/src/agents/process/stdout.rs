@@ -4,6 +4,7 @@
 //! an endless line is noticed there and not buffered on.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -62,7 +63,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     /// Reads once. Call [`Lines::pop`] until it is empty first. Dropped halfway, it has read nothing.
     pub(super) async fn fill(&mut self) -> io::Result<()> {
-        let room = (self.limit + 1).saturating_sub(self.buffer.len()).clamp(1, CHUNK_BYTES);
+        let room = self.room();
         self.buffer.reserve(room);
         let read = self.source.read_buf(&mut (&mut self.buffer).limit(room)).await?;
         self.closed = read == 0;
@@ -73,6 +74,32 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     pub(super) fn take_rest(&mut self) -> Bytes {
         self.scanned = 0;
         self.buffer.split().freeze()
+    }
+
+    fn room(&self) -> usize {
+        (self.limit + 1).saturating_sub(self.buffer.len()).clamp(1, CHUNK_BYTES)
+    }
+}
+
+impl<R: AsyncRead + Unpin + AsFd> Lines<R> {
+    /// As [`Lines::fill`], with what is in the pipe already. Whether there was something.
+    ///
+    /// Asks the operating system and not the runtime, which may not have heard of it yet.
+    pub(super) fn fill_now(&mut self) -> io::Result<bool> {
+        let mut chunk = vec![0; self.room()];
+        let Some(read) = read_now(&self.source, &mut chunk)? else { return Ok(false) };
+        self.closed = read == 0;
+        self.buffer.extend_from_slice(chunk.get(..read).unwrap_or_default());
+        Ok(read > 0)
+    }
+}
+
+/// Reads from a pipe that does not block. `None` when nothing is there.
+pub(super) fn read_now(source: &impl AsFd, chunk: &mut [u8]) -> io::Result<Option<usize>> {
+    match rustix::io::retry_on_intr(|| rustix::io::read(source, &mut *chunk)) {
+        Ok(read) => Ok(Some(read)),
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

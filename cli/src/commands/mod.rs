@@ -1,0 +1,55 @@
+//! THE LIST of commands: one file each, and a line here in both lists.
+//!
+//! The help, the table in `COMMANDS.md` and the shell completions all come from it.
+
+pub(crate) mod agent;
+pub(crate) mod completion;
+pub(crate) mod coordinator;
+pub(crate) mod dev;
+pub(crate) mod dlq;
+pub(crate) mod doctor;
+pub(crate) mod help;
+pub(crate) mod node;
+pub(crate) mod schema;
+pub(crate) mod task;
+
+use crate::failure::Failure;
+
+macro_rules! list {
+    ($($file:ident::$name:ident),* $(,)?) => {
+        /// What `weft` can do.
+        #[derive(clap::Subcommand)]
+        #[expect(clippy::large_enum_variant, reason = "there is one value a process")]
+        pub(crate) enum Command {
+            $($name($file::$name),)*
+        }
+
+        impl Command {
+            /// Does it.
+            pub(crate) async fn run(self) -> Result<(), Failure> {
+                match self {
+                    $(Self::$name(command) => Box::pin(command.run()).await,)*
+                }
+            }
+        }
+
+        #[cfg(test)]
+        const FILES: &[&str] = &[$(stringify!($file)),*];
+    };
+}
+
+list! {
+    dev::Dev,
+    node::Node,
+    coordinator::Coordinator,
+    task::Task,
+    agent::Agent,
+    dlq::Dlq,
+    schema::Schema,
+    doctor::Doctor,
+    completion::Completion,
+    help::Help,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! `weft task cancel`: asks for the end of a task.
+
+use client::CancelError;
+use protocol::TaskId;
+use protocol::task::TaskState;
+use runtime::config::Span;
+
+use super::wait;
+use crate::failure::{Exit, Failure};
+use crate::print::tasks;
+use crate::session::{ClientArgs, OwnerArgs, Session};
+
+/// Ask for the end of a task, queued or running
+///
+/// The request is stored: the node that runs the task ends it, or a coordinator while nobody does.
+#[derive(clap::Args)]
+pub(crate) struct Cancel {
+    /// The task
+    id: TaskId,
+    #[command(flatten)]
+    owner: OwnerArgs,
+    /// Wait until it has ended
+    #[arg(long, short)]
+    wait: bool,
+    /// How long to wait at most
+    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "wait")]
+    timeout: Span,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+impl Cancel {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let Session { client, mut printer, .. } = Session::open(&self.client).await?;
+        let (owner, limit) = (&self.owner.owner, Some(self.timeout.0));
+        match client.cancel(owner, &self.id).await {
+            Ok(()) => {}
+            Err(CancelError::Ended { state, .. }) if state == TaskState::Canceled.word() => {
+                return Ok(tasks::cancel(&mut printer, &self.id, state)?);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if !self.wait {
+            return Ok(tasks::cancel(&mut printer, &self.id, "asked")?);
+        }
+        let task = wait::to_the_end(&client, owner, &self.id, limit, |_| Ok(())).await?;
+        tasks::cancel(&mut printer, &self.id, task.status.state.word())?;
+        if task.status.state == TaskState::Canceled {
+            return Ok(());
+        }
+        let what = format!("task {} had ended as {} before", self.id, task.status.state.word());
+        Err(Failure::say(Exit::Failure, what))
+    }
+}

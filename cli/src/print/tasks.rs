@@ -1,0 +1,146 @@
+//! Tasks as people read them: receipts, one task, many tasks, results.
+
+use client::{Listing, Receipt, Summary};
+use protocol::message::{Content, Part, value_of};
+use protocol::task::{RESULT_ARTIFACT, Task, TaskState};
+use protocol::{Skill, TaskId, Timestamp};
+use runtime::clock::Clock;
+use serde_json::{Value, json};
+
+use super::table::{ago, beginning};
+use super::{Format, PrintError, Printer};
+
+/// Characters of a text inside a larger output.
+const PREVIEW_CHARS: usize = 400;
+
+/// A task was stored. As a table it is the bare id, for shells to take.
+pub(crate) fn receipt(
+    printer: &mut Printer,
+    receipt: &Receipt,
+    skill: &Skill,
+) -> Result<(), PrintError> {
+    if printer.format() != Format::Table {
+        return printer.json(&json!({
+            "task": receipt.task,
+            "owner": receipt.owner,
+            "skill": skill,
+            "sequence": receipt.sequence,
+        }));
+    }
+    printer.line(receipt.task.as_str())?;
+    if printer.is_terminal() {
+        printer.note(&format!("stored; weft task watch {} follows it", receipt.task));
+    }
+    Ok(())
+}
+
+/// What became of a cancel.
+pub(crate) fn cancel(printer: &mut Printer, task: &TaskId, state: &str) -> Result<(), PrintError> {
+    match printer.format() {
+        Format::Table => printer.line(&format!("{task}  {state}")),
+        Format::Json | Format::Jsonl => printer.json(&json!({"task": task, "cancel": state})),
+    }
+}
+
+/// The parts of a task's result.
+pub(crate) fn result_parts(task: &Task) -> &[Part] {
+    let result = task.artifacts.iter().find(|artifact| artifact.artifact_id == RESULT_ARTIFACT);
+    result.map(|artifact| artifact.parts.as_slice()).unwrap_or_default()
+}
+
+/// One part as it is: text as text, bytes as bytes, data as JSON.
+pub(crate) fn part(printer: &mut Printer, part: &Part) -> Result<(), PrintError> {
+    match &part.content {
+        Content::Text(text) | Content::Url(text) => printer.line(text),
+        Content::Raw(bytes) => printer.bytes(bytes),
+        Content::Data(value) => printer.json(value),
+    }
+}
+
+/// The beginning of what parts hold, on one line.
+pub(crate) fn preview(parts: &[Part], chars_max: usize) -> String {
+    match value_of(parts) {
+        Value::String(text) => beginning(&text, chars_max),
+        value => beginning(&value.to_string(), chars_max),
+    }
+}
+
+/// One task.
+pub(crate) fn one(printer: &mut Printer, task: &Task) -> Result<(), PrintError> {
+    if printer.format() != Format::Table {
+        return printer.json(task);
+    }
+    let fact = |key: &str| match task.metadata.as_ref()?.get(&format!("weft/{key}"))? {
+        Value::String(text) => Some(text.clone()),
+        value => Some(value.to_string()),
+    };
+    let now = Clock::system().now();
+    let at = |text: Option<String>| {
+        let at = Timestamp::parse(&text?).ok()?;
+        Some(format!("{at} ({} ago)", ago(at, now)))
+    };
+    let said = task.status.message.as_ref().map(|message| preview(&message.parts, PREVIEW_CHARS));
+    let error = task.metadata.as_ref().and_then(|facts| facts.get("weft/error")).map(fault);
+    let input = task.history.first().map(|message| preview(&message.parts, PREVIEW_CHARS));
+    printer.facts(&[
+        ("task", Some(task.id.clone())),
+        ("state", Some(task.status.state.word().to_owned())),
+        ("skill", fact("skill")),
+        ("owner", fact("owner")),
+        ("context", Some(task.context_id.clone()).filter(|context| *context != task.id)),
+        ("parent", fact("parent")),
+        ("redrive of", fact("redriveOf")),
+        ("attempts", fact("attempts")),
+        ("node", fact("node")),
+        ("submitted", at(fact("submittedAt"))),
+        ("changed", task.status.timestamp.and_then(|changed| at(Some(changed.to_string())))),
+        ("not before", at(fact("notBefore"))),
+        ("status", said.filter(|_| error.is_none())),
+        ("error", error),
+        ("input", input),
+    ])?;
+    for artifact in &task.artifacts {
+        let name = artifact.name.as_ref().unwrap_or(&artifact.artifact_id);
+        printer.facts(&[(name, Some(preview(&artifact.parts, PREVIEW_CHARS)))])?;
+    }
+    Ok(())
+}
+
+/// A fault as the log writes it, for people.
+fn fault(value: &Value) -> String {
+    serde_json::from_value::<protocol::Fault>(value.clone())
+        .map_or_else(|_| value.to_string(), |fault| fault.to_string())
+}
+
+/// Many tasks.
+pub(crate) fn listing(printer: &mut Printer, listing: &Listing) -> Result<(), PrintError> {
+    match printer.format() {
+        Format::Json => printer.json(listing)?,
+        Format::Jsonl => printer.json_list(&listing.tasks)?,
+        Format::Table => {
+            let now = Clock::system().now();
+            let header =
+                ["TASK", "SKILL", "OWNER", "STATE", "ATTEMPTS", "NODE", "CHANGED", "ERROR"];
+            let rows = listing.tasks.iter().map(|task| row(task, now)).collect();
+            printer.table(&header, rows, "no tasks")?;
+        }
+    }
+    if listing.older_not_read && printer.format() != Format::Json {
+        printer.note("there are older tasks that were not looked at");
+    }
+    Ok(())
+}
+
+fn row(task: &Summary, now: Timestamp) -> Vec<String> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    vec![
+        task.id.to_string(),
+        or_dash(task.skill.as_ref().map(ToString::to_string)),
+        task.owner.to_string(),
+        task.state.word().to_owned(),
+        task.attempts.to_string(),
+        or_dash(task.node.clone()),
+        or_dash(task.changed_at.map(|at| ago(at, now))),
+        task.error.clone().filter(|_| task.state != TaskState::Completed).unwrap_or_default(),
+    ]
+}
