@@ -1,15 +1,26 @@
-//! What all attempts of a node share.
+//! What all attempts of a node share, and what they do with it: read logs, publish consequences, answer.
 
 use std::sync::Arc;
 
-use protocol::NodeName;
-use runtime::bus::Bus;
+use protocol::consequence;
+use protocol::dead::{Cause, DeadLetter};
+use protocol::entry::{Entry, Origin};
+use protocol::fault::{Failure, FailureClass, Fault, code};
+use protocol::header::{self, Headers};
+use protocol::log::TaskLog;
+use protocol::message::Message;
+use protocol::submission::Envelope;
+use protocol::{NodeName, Owner, TaskId, view};
+use runtime::bus::{Bus, Outgoing};
 use runtime::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
+use crate::agent::Stop;
 use crate::cancel::Cancels;
+use crate::context::bus_stop;
 use crate::hand::Hand;
 use crate::ledger::Ledger;
+use crate::scribe::{Scribe, Start};
 
 /// What all attempts of a node share.
 pub(crate) struct Core {
@@ -21,4 +32,98 @@ pub(crate) struct Core {
     pub(crate) hand: Hand,
     /// Cancelled once the node gives its tasks back.
     pub(crate) release: CancellationToken,
+}
+
+impl Core {
+    pub(crate) async fn read_log(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+    ) -> Result<TaskLog, Stop> {
+        let subject = self.bus.subjects().log(owner, task);
+        let stored = self.ledger.read(&subject).await.map_err(bus_stop)?;
+        let mut log = TaskLog::default();
+        for message in stored {
+            let entry: Entry = serde_json::from_slice(&message.payload).map_err(unreadable)?;
+            log.apply(message.sequence, entry).map_err(unreadable)?;
+        }
+        Ok(log)
+    }
+
+    pub(crate) fn scribe(&self, task: &TaskId, origin: &Arc<Origin>, log: TaskLog) -> Arc<Scribe> {
+        let start = Start {
+            task: task.clone(),
+            origin: Box::new((**origin).clone()),
+            log,
+            node: self.node.clone(),
+        };
+        Arc::new(Scribe::new(
+            Arc::clone(&self.ledger),
+            Arc::clone(self.bus.subjects()),
+            self.clock.clone(),
+            start,
+        ))
+    }
+
+    pub(crate) async fn carry_out(&self, task: &TaskId, log: &TaskLog) -> Result<(), Stop> {
+        for publication in consequence::of(self.bus.subjects(), task, log) {
+            let message =
+                Outgoing::new(publication.subject, publication.headers, publication.payload);
+            self.ledger.append(vec![message]).await.map_err(bus_stop)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn answer(&self, task: &TaskId, log: &TaskLog, origin: Option<&Origin>) {
+        let Some(reply_to) = origin.and_then(|origin| origin.reply_to.clone()) else { return };
+        match serde_json::to_vec(&view::task(task, log, None)) {
+            Ok(body) => self.bus.tell(reply_to, &Headers::new(), body.into()).await,
+            Err(error) => tracing::warn!(reason = %error, "answer not written"),
+        }
+    }
+
+    pub(crate) async fn conflict_letter(
+        &self,
+        envelope: &Envelope,
+        hash: &str,
+        log: &TaskLog,
+        input: Result<Message, Fault>,
+    ) -> Result<(), Stop> {
+        let Some(winner) = &log.origin else { return Ok(()) };
+        let mut origin = (**winner).clone();
+        hash.clone_into(&mut origin.input_hash);
+        origin.source = envelope.source;
+        origin.submitted_at = envelope.stored_at;
+        let letter = DeadLetter {
+            task: envelope.task.clone(),
+            cause: Cause::Conflict,
+            failure: FailureClass::Permanent,
+            fault: Fault::new(
+                code::DEDUP_CONFLICT,
+                format!("task {} was submitted before with another input", envelope.task),
+            )
+            .hint("use another dedup key or task id for another piece of work"),
+            origin: Box::new(origin),
+            input: input.unwrap_or_else(|_| Message::from_user(Vec::new())),
+            attempts: Vec::new(),
+            died_at: self.clock.now(),
+        };
+        self.store_letter(&letter, &format!("conflict-{}", envelope.source.sequence)).await
+    }
+
+    pub(crate) async fn store_letter(&self, letter: &DeadLetter, id: &str) -> Result<(), Stop> {
+        let body = serde_json::to_vec(letter).map_err(unreadable)?;
+        let headers =
+            Headers::new().with(header::MSG_ID, id).with(header::TASK_ID, letter.task.as_str());
+        let subject = self.bus.subjects().dead(&letter.origin.skill);
+        let message = Outgoing::new(subject, headers, body.into());
+        self.ledger.append(vec![message]).await.map(drop).map_err(bus_stop)
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Stop {
+    Stop::Failed {
+        failure: Failure::Permanent,
+        fault: Fault::new(code::MALFORMED_BODY, format!("the task's log is unreadable: {error}")),
+    }
 }

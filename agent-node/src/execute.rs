@@ -7,17 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::consequence;
 use protocol::dead::{Cause, DeadLetter};
-use protocol::entry::{Entry, Event, Origin};
+use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, FailureClass, Fault, code};
-use protocol::header::{self, Headers};
+use protocol::header;
 use protocol::limits::DELIVERIES_MAX;
 use protocol::log::TaskLog;
 use protocol::message::{Message, Part};
 use protocol::submission::{Envelope, Queue, Stored};
-use protocol::{Timestamp, codec, submission, view};
-use runtime::bus::{Delivery, Outgoing};
+use protocol::{Timestamp, codec, submission};
+use runtime::bus::Delivery;
 use runtime::telemetry::span_context;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -29,7 +28,7 @@ use crate::core::Core;
 use crate::engine::{self, Admission, Arrival, Circumstance, Settle};
 use crate::hand::InHand;
 use crate::parts;
-use crate::scribe::{Scribe, Start};
+use crate::scribe::Scribe;
 use crate::served::Served;
 
 /// How long a delivery rests when the log cannot be read or written right now.
@@ -338,13 +337,12 @@ async fn conclude(
         return hand.nak(REST).await;
     };
     served.count(&event);
-    let appended = if ending.letter {
+    let appended = if let (true, Event::Failed { failure, fault }) = (ending.letter, event.clone()) {
         let input = decode(&work.body).unwrap_or_else(|_| Message::from_user(Vec::new()));
         let now = core.clock.now();
-        let (class, fault) = cause(&event);
         scribe
             .append_with_letter(event, |log| {
-                DeadLetter::of(&work.envelope.task, log, class, &fault, input, now)
+                DeadLetter::of(&work.envelope.task, log, failure, &fault, input, now)
             })
             .await
     } else {
@@ -366,13 +364,6 @@ async fn conclude(
             tracing::info!(reason = ?stop, "end not written");
             hand.nak(REST).await;
         }
-    }
-}
-
-fn cause(event: &Event) -> (FailureClass, Fault) {
-    match event {
-        Event::Failed { failure, fault } => (*failure, fault.clone()),
-        other => (FailureClass::Permanent, Fault::new(code::AGENT_ERROR, other.kind().name())),
     }
 }
 
@@ -423,99 +414,5 @@ async fn malformed(
     match core.store_letter(&letter, &format!("malformed-{}", delivery.position.sequence)).await {
         Ok(()) => hand.ack().await,
         Err(_) => hand.nak(REST).await,
-    }
-}
-
-impl Core {
-    async fn read_log(
-        &self,
-        owner: &protocol::Owner,
-        task: &protocol::TaskId,
-    ) -> Result<TaskLog, Stop> {
-        let subject = self.bus.subjects().log(owner, task);
-        let stored = self.ledger.read(&subject).await.map_err(bus_stop)?;
-        let mut log = TaskLog::default();
-        for message in stored {
-            let entry: Entry = serde_json::from_slice(&message.payload).map_err(unreadable)?;
-            log.apply(message.sequence, entry).map_err(unreadable)?;
-        }
-        Ok(log)
-    }
-
-    fn scribe(&self, task: &protocol::TaskId, origin: &Arc<Origin>, log: TaskLog) -> Arc<Scribe> {
-        let start = Start {
-            task: task.clone(),
-            origin: Box::new((**origin).clone()),
-            log,
-            node: self.node.clone(),
-        };
-        Arc::new(Scribe::new(
-            Arc::clone(&self.ledger),
-            Arc::clone(self.bus.subjects()),
-            self.clock.clone(),
-            start,
-        ))
-    }
-
-    async fn carry_out(&self, task: &protocol::TaskId, log: &TaskLog) -> Result<(), Stop> {
-        for publication in consequence::of(self.bus.subjects(), task, log) {
-            let message =
-                Outgoing::new(publication.subject, publication.headers, publication.payload);
-            self.ledger.append(vec![message]).await.map_err(bus_stop)?;
-        }
-        Ok(())
-    }
-
-    async fn answer(&self, task: &protocol::TaskId, log: &TaskLog, origin: Option<&Origin>) {
-        let Some(reply_to) = origin.and_then(|origin| origin.reply_to.clone()) else { return };
-        match serde_json::to_vec(&view::task(task, log, None)) {
-            Ok(body) => self.bus.tell(reply_to, &Headers::new(), body.into()).await,
-            Err(error) => tracing::warn!(reason = %error, "answer not written"),
-        }
-    }
-
-    async fn conflict_letter(
-        &self,
-        envelope: &Envelope,
-        hash: &str,
-        log: &TaskLog,
-        input: Result<Message, Fault>,
-    ) -> Result<(), Stop> {
-        let Some(winner) = &log.origin else { return Ok(()) };
-        let mut origin = (**winner).clone();
-        hash.clone_into(&mut origin.input_hash);
-        origin.source = envelope.source;
-        origin.submitted_at = envelope.stored_at;
-        let letter = DeadLetter {
-            task: envelope.task.clone(),
-            cause: Cause::Conflict,
-            failure: FailureClass::Permanent,
-            fault: Fault::new(
-                code::DEDUP_CONFLICT,
-                format!("task {} was submitted before with another input", envelope.task),
-            )
-            .hint("use another dedup key or task id for another piece of work"),
-            origin: Box::new(origin),
-            input: input.unwrap_or_else(|_| Message::from_user(Vec::new())),
-            attempts: Vec::new(),
-            died_at: self.clock.now(),
-        };
-        self.store_letter(&letter, &format!("conflict-{}", envelope.source.sequence)).await
-    }
-
-    async fn store_letter(&self, letter: &DeadLetter, id: &str) -> Result<(), Stop> {
-        let body = serde_json::to_vec(letter).map_err(unreadable)?;
-        let headers =
-            Headers::new().with(header::MSG_ID, id).with(header::TASK_ID, letter.task.as_str());
-        let subject = self.bus.subjects().dead(&letter.origin.skill);
-        let message = Outgoing::new(subject, headers, body.into());
-        self.ledger.append(vec![message]).await.map(drop).map_err(bus_stop)
-    }
-}
-
-fn unreadable(error: impl std::fmt::Display) -> Stop {
-    Stop::Failed {
-        failure: Failure::Permanent,
-        fault: Fault::new(code::MALFORMED_BODY, format!("the task's log is unreadable: {error}")),
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::bytes::{Asked, ByteBudget, Load};
 use crate::core::Core;
 use crate::execute;
 use crate::hand::InHand;
@@ -65,6 +66,7 @@ impl Drop for Slot {
 struct Waiting {
     delivery: Box<Delivery>,
     hand: InHand,
+    load: Load,
     since: Instant,
 }
 
@@ -75,8 +77,11 @@ pub(crate) struct Intake {
     slots: Arc<Slots>,
     supervisor: Supervisor,
     metrics: Metrics,
+    budget: ByteBudget,
     run: Puller,
     task: Puller,
+    run_asked: Asked,
+    task_asked: Asked,
     run_waiting: VecDeque<Waiting>,
     task_waiting: VecDeque<Waiting>,
 }
@@ -95,6 +100,7 @@ impl Intake {
         served: Arc<Served>,
         slots: Arc<Slots>,
         supervisor: Supervisor,
+        budget: ByteBudget,
         metrics: Metrics,
     ) -> Result<Self, PullError> {
         let bus: &Bus = &core.bus;
@@ -107,6 +113,9 @@ impl Intake {
             slots,
             supervisor,
             metrics,
+            run_asked: budget.account(),
+            task_asked: budget.account(),
+            budget,
             run,
             task,
             run_waiting: VecDeque::new(),
@@ -143,7 +152,8 @@ impl Intake {
             Pulled::Delivery(delivery) => {
                 self.metrics.node.pulled_messages.inc();
                 let hand = self.core.hand.take(&delivery.ack_subject);
-                let waiting = Waiting { delivery, hand, since: Instant::now() };
+                let load = self.budget.take(delivery.payload.len());
+                let waiting = Waiting { delivery, hand, load, since: Instant::now() };
                 match from {
                     From::Run => self.run_waiting.push_back(waiting),
                     From::Task => self.task_waiting.push_back(waiting),
@@ -156,26 +166,32 @@ impl Intake {
     fn start_waiting(&mut self) {
         while self.slots.free() > 0 {
             let next = self.run_waiting.pop_front().or_else(|| self.task_waiting.pop_front());
-            let Some(Waiting { delivery, hand, .. }) = next else { return };
+            let Some(Waiting { delivery, hand, load, .. }) = next else { return };
             let slot = self.slots.take();
             let (core, served) = (Arc::clone(&self.core), Arc::clone(&self.served));
             self.supervisor.spawn("attempt", Kind::Work, async move {
                 execute::deliver(core, served, *delivery, hand).await;
-                drop(slot);
+                drop((slot, load));
             });
         }
     }
 
     /// Asks each queue for what is free, once that is worth a message: a queue that still owes at least half of
-    /// it is left alone.
+    /// it is left alone. A queue may always ask for one message, so that a skill with a full queue cannot keep
+    /// another from the byte budget for good.
     async fn ask(&mut self) {
         let waiting = self.run_waiting.len() + self.task_waiting.len();
         let free = self.slots.free().saturating_sub(waiting);
-        for queue in [&mut self.run, &mut self.task] {
+        let queues =
+            [(&mut self.run, &mut self.run_asked), (&mut self.task, &mut self.task_asked)];
+        for (queue, asked) in queues {
             let outstanding = queue.outstanding();
+            asked.set(outstanding);
             if free > 0 && outstanding < free.div_ceil(2) {
+                let affordable = self.budget.messages().max(usize::from(outstanding == 0));
                 self.metrics.node.pulls.inc();
-                queue.ask(free - outstanding).await;
+                queue.ask((free - outstanding).min(affordable)).await;
+                asked.set(queue.outstanding());
             }
         }
     }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod agents;
 mod attempt;
 pub mod bus_ledger;
+mod bytes;
 mod cancel;
 pub mod command;
 pub mod context;

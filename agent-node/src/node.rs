@@ -12,6 +12,7 @@ use runtime::supervisor::{Kind, StillRunning, Supervisor};
 use tokio_util::sync::CancellationToken;
 
 use crate::bus_ledger::BusLedger;
+use crate::bytes::ByteBudget;
 use crate::cancel::Cancels;
 use crate::core::Core;
 use crate::hand::Hand;
@@ -39,6 +40,8 @@ pub struct NodeSettings {
     pub group_commit: GroupCommit,
     /// Creates a skill's consumers when they are missing; `None` waits until somebody else does.
     pub provision: Option<Capacity>,
+    /// Bytes of input in flight over all skills.
+    pub bytes_in_flight_max: usize,
 }
 
 /// Why a node cannot start.
@@ -134,8 +137,9 @@ impl Node {
             supervisor,
         };
         node.keep(&core, lease).await?;
+        let budget = ByteBudget::new(settings.bytes_in_flight_max, metrics.clone());
         for served in skills {
-            node.serve(&core, served, &metrics).await?;
+            node.serve(&core, served, &budget, &metrics).await?;
         }
         node.register();
         Ok(node)
@@ -159,6 +163,7 @@ impl Node {
         &self,
         core: &Arc<Core>,
         served: Arc<Served>,
+        budget: &ByteBudget,
         metrics: &Metrics,
     ) -> Result<(), StartError> {
         let slots = Arc::new(Slots::new(served.terms.concurrency));
@@ -166,7 +171,14 @@ impl Node {
         self.registry.add(Arc::clone(&served), Arc::clone(&slots));
         let skill = served.terms.skill.to_string();
         let intake =
-            Intake::open(Arc::clone(core), served, slots, self.supervisor.clone(), metrics.clone())
+            Intake::open(
+                Arc::clone(core),
+                served,
+                slots,
+                self.supervisor.clone(),
+                budget.clone(),
+                metrics.clone(),
+            )
                 .await
                 .map_err(|source| StartError::Consumer { skill, source })?;
         let serving = intake.serve(self.stop_pulling.clone());

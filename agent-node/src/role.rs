@@ -113,7 +113,7 @@ pub async fn run(
         }
     };
     let watching = link::watch(bus.clone(), on_bus, metrics.clone(), outer.shutdown_token());
-    outer.spawn("bus watch", Kind::Work, watching);
+    outer.spawn("bus watch", Kind::Critical, watching);
     let node_settings = NodeSettings {
         name: name.clone(),
         group_commit: match settings.node.group_commit.as_str() {
@@ -122,6 +122,7 @@ pub async fn run(
             _ => GroupCommit::Auto,
         },
         provision: settings.node.provision.then(|| settings.capacity.clone()),
+        bytes_in_flight_max: settings.node.bytes_in_flight_max,
     };
     let clock = Clock::system();
     let pulling = health.check("intake");
@@ -133,10 +134,15 @@ pub async fn run(
     pulling.ok();
     tracing::info!(node = %name, "ready");
     ready(Ready { name, http });
-    let failed = jobs.shutdown_token();
+    let (failed, died) = (jobs.shutdown_token(), outer.shutdown_token());
     tokio::select! {
         () = stop.cancelled() => {}
         () = failed.cancelled() => {}
+        () = died.cancelled() => {}
+    }
+    if let Some(failure) = outer.failure() {
+        // Nothing can be given back over a dead connection; the leases do it.
+        return Err(RoleError::Failed(failure));
     }
     pulling.failed("draining");
     let drained = node.drain(settings.node.drain_grace).await;

@@ -113,8 +113,7 @@ impl Failure {
     }
 }
 
-const NO_STREAMS: &str =
-    "start a coordinator (weft coordinator, or weft dev): it creates the streams; weft doctor tells more";
+const NO_STREAMS: &str = "start a coordinator (weft coordinator, or weft dev): it creates the streams; weft doctor tells more";
 
 impl From<PrintError> for Failure {
     fn from(error: PrintError) -> Self {
@@ -215,7 +214,9 @@ impl From<StoreError> for Failure {
 impl From<SubmitError> for Failure {
     fn from(error: SubmitError) -> Self {
         match &error {
-            SubmitError::TooLarge { .. } => Self::new(Exit::Usage, &error),
+            SubmitError::TooLarge { .. } | SubmitError::Refused { .. } => {
+                Self::new(Exit::Usage, &error)
+            }
             SubmitError::Store { source, .. } => {
                 let Self { exit, todo, .. } = Self::from(source.clone());
                 Self { exit, todo, ..Self::new(exit, &error) }
@@ -266,8 +267,9 @@ impl From<DeadError> for Failure {
             DeadError::Unknown { .. } => Self::new(Exit::NotFound, &error),
             DeadError::Read(error) => error.into(),
             DeadError::Submit(error) => error.into(),
-            DeadError::Unreadable { .. } => Self::new(Exit::Failure, &error)
-                .todo("weft dlq discard removes it"),
+            DeadError::Unreadable { .. } => {
+                Self::new(Exit::Failure, &error).todo("weft dlq discard removes it")
+            }
             DeadError::Input { .. } => Self::new(Exit::Failure, &error),
         }
     }
@@ -289,17 +291,15 @@ impl From<ContractError> for Failure {
 
 impl From<NodeError> for Failure {
     fn from(error: NodeError) -> Self {
-        Self::new(Exit::from_code(error.exit_code()), &error).or_todo(
-            "weft doctor looks at the server; weft help exit-codes explains the code",
-        )
+        Self::new(Exit::from_code(error.exit_code()), &error)
+            .or_todo("weft doctor looks at the server; weft help exit-codes explains the code")
     }
 }
 
 impl From<CoordinatorError> for Failure {
     fn from(error: CoordinatorError) -> Self {
-        Self::new(Exit::from_code(error.exit_code()), &error).or_todo(
-            "weft doctor looks at the server; weft help exit-codes explains the code",
-        )
+        Self::new(Exit::from_code(error.exit_code()), &error)
+            .or_todo("weft doctor looks at the server; weft help exit-codes explains the code")
     }
 }
 

@@ -44,7 +44,9 @@ pub(crate) enum InputError {
         source: io::Error,
     },
     /// It is over the limit.
-    #[error("the input from {from} is larger than {OBJECT_BYTES_MAX} bytes, the most that a part may have")]
+    #[error(
+        "the input from {from} is larger than {OBJECT_BYTES_MAX} bytes, the most that a part may have"
+    )]
     TooLarge { from: String },
 }
 

@@ -59,17 +59,15 @@ pub(crate) async fn body(
             metadata.insert(OBJECT_CONTENT.to_owned(), held_as.into());
         }
     }
-    let body = serde_json::to_vec(&message).map_err(|error| {
-        LargeError::Input(Fault::new(code::MALFORMED_BODY, error.to_string()))
-    })?;
+    let body = serde_json::to_vec(&message)
+        .map_err(|error| LargeError::Input(Fault::new(code::MALFORMED_BODY, error.to_string())))?;
     Ok((body.into(), Some(A2A_JSON.to_owned())))
 }
 
 /// The message that a node would read from this input, were it small.
 fn message(input: &Bytes, content_type: Option<&str>) -> Result<Message, Fault> {
-    let kind = content_type.map(|full| {
-        full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-    });
+    let kind = content_type
+        .map(|full| full.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     let text = |input: &Bytes| String::from_utf8(input.to_vec()).ok();
     let part = match kind.as_deref() {
         Some(A2A_JSON) => return codec::json(input),

@@ -89,7 +89,7 @@ pub async fn run(
     let bus = Bus::connect(role.bus.clone()).await?;
     let watching =
         link::watch(bus.clone(), health.check("bus"), metrics.clone(), jobs.shutdown_token());
-    jobs.spawn("bus watch", Kind::Work, watching);
+    jobs.spawn("bus watch", Kind::Critical, watching);
     let http = match role.http.as_ref().or(settings.coordinator.http.as_ref()) {
         None => None,
         Some(text) => {

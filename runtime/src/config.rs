@@ -66,6 +66,7 @@ struct RawNode {
     drain_grace: Option<Span>,
     group_commit: Option<String>,
     provision: Option<bool>,
+    bytes_in_flight_max: Option<usize>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -133,6 +134,8 @@ pub struct NodeSection {
     pub group_commit: String,
     /// Whether the node creates its skills' consumers when they are missing.
     pub provision: bool,
+    /// Bytes of input in flight over all skills.
+    pub bytes_in_flight_max: usize,
 }
 
 /// Settings of a coordinator.
@@ -171,6 +174,8 @@ pub struct AgentSection {
 pub const CONCURRENCY_DEFAULT: usize = 16;
 /// The largest number of slots of one agent on one node.
 pub const CONCURRENCY_MAX: usize = 4096;
+/// Bytes of input in flight on one node, unless the file says otherwise.
+pub const BYTES_IN_FLIGHT_DEFAULT: usize = 512 * 1024 * 1024;
 /// How long one attempt may take, unless the file says otherwise.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 
@@ -301,6 +306,7 @@ impl Faults {
             drain_grace: raw.drain_grace.map_or(DRAIN_GRACE_DEFAULT, |span| span.0),
             group_commit,
             provision: raw.provision.unwrap_or(true),
+            bytes_in_flight_max: raw.bytes_in_flight_max.unwrap_or(BYTES_IN_FLIGHT_DEFAULT),
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Surroundings {
     pub supervisor: Supervisor,
 }
 
+/// How a kind builds an agent.
+pub type Build = fn(&AgentSection, &Surroundings) -> Result<Arc<dyn AnyAgent>, BuildError>;
+
 /// A kind of agent.
 pub struct AgentKind {
     /// What `weft.toml` calls it.
@@ -34,7 +37,7 @@ pub struct AgentKind {
     /// What it is, for people.
     pub about: &'static str,
     /// Builds an agent.
-    pub build: fn(&AgentSection, &Surroundings) -> Result<Arc<dyn AnyAgent>, BuildError>,
+    pub build: Build,
 }
 
 /// The kinds.

@@ -17,7 +17,6 @@ pub(crate) struct Dlq {
 }
 
 #[derive(clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one value a process")]
 enum Action {
     List(List),
     Get(Get),

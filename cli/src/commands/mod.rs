@@ -19,7 +19,6 @@ macro_rules! list {
     ($($file:ident::$name:ident),* $(,)?) => {
         /// What `weft` can do.
         #[derive(clap::Subcommand)]
-        #[expect(clippy::large_enum_variant, reason = "there is one value a process")]
         pub(crate) enum Command {
             $($name($file::$name),)*
         }

@@ -23,7 +23,10 @@ fn every_file_is_in_the_list_and_every_command_in_the_help() {
         // `demo_fleet.rs` is a part of `demo.rs`.
         .map(|stem| stem.split('_').next().unwrap_or_default().to_owned())
         .collect();
-    assert_eq!(files, listed, "a file in src/commands is not in the list of mod.rs, or the reverse");
+    assert_eq!(
+        files, listed,
+        "a file in src/commands is not in the list of mod.rs, or the reverse"
+    );
     let command = Cli::command();
     let named: BTreeSet<String> =
         command.get_subcommands().map(|command| command.get_name().to_owned()).collect();

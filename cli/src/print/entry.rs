@@ -1,10 +1,7 @@
 //! One log entry on one line.
 
 use protocol::entry::{Entry, Event, WaitingFor};
-use protocol::message::value_of;
-use serde_json::Value;
 
-use super::table::beginning;
 use super::tasks::preview;
 use super::{Format, PrintError, Printer};
 
@@ -31,11 +28,7 @@ fn detail(entry: &Entry) -> String {
             format!("{}{how}: {}", artifact.artifact_id, preview(&artifact.parts, CHARS))
         }
         Event::Step { name, output } => {
-            let output = match value_of(std::slice::from_ref(output)) {
-                Value::String(text) => text,
-                value => value.to_string(),
-            };
-            format!("{name}: {}", beginning(&output, CHARS))
+            format!("{name}: {}", preview(std::slice::from_ref(output), CHARS))
         }
         Event::Delegated { name, children, .. } => match children.as_slice() {
             [only] => format!("{name}: {} to skill {}", only.task, only.skill),
@@ -47,9 +40,9 @@ fn detail(entry: &Entry) -> String {
         Event::Suspended { waiting_for: WaitingFor::Children { .. } } => {
             "waits for its children".to_owned()
         }
-        Event::Resumed { reason }
-        | Event::Released { reason }
-        | Event::Canceled { reason } => reason.clone(),
+        Event::Resumed { reason } | Event::Released { reason } | Event::Canceled { reason } => {
+            reason.clone()
+        }
         Event::AttemptFailed { fault, retry_at, .. } => {
             format!("attempt {} on {}: {fault}; again at {retry_at}", entry.attempt, entry.by)
         }

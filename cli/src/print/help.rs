@@ -14,7 +14,10 @@ const VARIABLES: [(&str, &str); 7] = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "send traces there (dev, node, coordinator)"),
     ("OTEL_SERVICE_NAME", "name of the process in traces"),
     ("RUST_LOG", "which log lines are written, to stderr"),
-    ("WEFT_NATS_SERVER", "the nats-server binary to start, rather than one from PATH, the cache or a download"),
+    (
+        "WEFT_NATS_SERVER",
+        "the nats-server binary to start, rather than one from PATH, the cache or a download",
+    ),
     ("XDG_CACHE_HOME", "where a downloaded nats-server is kept"),
     ("XDG_CONFIG_HOME", "where NATS contexts are"),
 ];

@@ -59,10 +59,12 @@ pub(crate) fn part(printer: &mut Printer, part: &Part) -> Result<(), PrintError>
 
 /// The beginning of what parts hold, on one line.
 pub(crate) fn preview(parts: &[Part], chars_max: usize) -> String {
-    match value_of(parts) {
-        Value::String(text) => beginning(&text, chars_max),
-        value => beginning(&value.to_string(), chars_max),
-    }
+    beginning(&text_of(&value_of(parts)), chars_max)
+}
+
+/// A string as it is, any other value as JSON.
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// One task.
@@ -70,10 +72,7 @@ pub(crate) fn one(printer: &mut Printer, task: &Task) -> Result<(), PrintError> 
     if printer.format() != Format::Table {
         return printer.json(task);
     }
-    let fact = |key: &str| match task.metadata.as_ref()?.get(&format!("weft/{key}"))? {
-        Value::String(text) => Some(text.clone()),
-        value => Some(value.to_string()),
-    };
+    let fact = |key: &str| task.metadata.as_ref()?.get(&format!("weft/{key}")).map(text_of);
     let now = Clock::system().now();
     let at = |text: Option<String>| {
         let at = Timestamp::parse(&text?).ok()?;

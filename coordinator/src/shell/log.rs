@@ -32,10 +32,7 @@ pub(crate) enum LogError {
 
 impl From<StoreError> for LogError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Fenced => Self::Moved,
-            other => Self::Store(other),
-        }
+        if error == StoreError::Fenced { Self::Moved } else { Self::Store(error) }
     }
 }
 

@@ -154,7 +154,12 @@ impl Watch {
                     }
                 }
             }
-            other => tracing::debug!(event = %other, "connection event"),
+            async_nats::Event::Disconnected
+            | async_nats::Event::LameDuckMode
+            | async_nats::Event::Draining
+            | async_nats::Event::Closed
+            | async_nats::Event::SlowConsumer(_)
+            | async_nats::Event::ClientError(_) => tracing::debug!(%event, "connection event"),
         }
     }
 
@@ -214,7 +219,10 @@ impl Bus {
         let urls = addresses(&settings.servers)?;
         let credentials = match settings.credentials {
             Credentials::None => from_urls(&urls),
-            given => given,
+            given @ (Credentials::File(_)
+            | Credentials::User { .. }
+            | Credentials::Token(_)
+            | Credentials::Nkey(_)) => given,
         };
         let options = with_tls(with_credentials(options, &credentials).await?, &settings.tls);
         let client = options.connect(urls).await.map_err(|error| ConnectError::Unreachable {
@@ -249,6 +257,15 @@ impl Bus {
     #[must_use]
     pub fn connections(&self) -> watch::Receiver<u64> {
         self.shared.watch.connected.subscribe()
+    }
+
+    /// Whether the client library still works. A message with a carriage return inside a header value makes its
+    /// connection task panic (async-nats 0.51, `header.rs`); nothing brings it back, though its state still says
+    /// connected.
+    pub async fn is_alive(&self) -> bool {
+        let flushed = tokio::time::timeout(REQUEST_TIMEOUT, self.client.flush()).await;
+        // A flush that takes long only waits for a reconnect.
+        !matches!(flushed, Ok(Err(_)))
     }
 
     /// Waits until everything published so far has been written to the socket.

@@ -40,6 +40,8 @@ pub struct Diagnosis {
     pub unreadable: Vec<(String, String)>,
     /// How full the streams are.
     pub streams: Vec<StreamFill>,
+    /// How full the account is, which limits the streams that have no limit of their own.
+    pub account: Option<AccountFill>,
     /// The queues of the skills that have consumers.
     pub skills: Vec<SkillQueue>,
     /// Dead letters by skill.
@@ -60,6 +62,15 @@ pub struct StreamFill {
     /// Bytes it holds.
     pub bytes: u64,
     /// Bytes it may hold; `None` without a limit.
+    pub bytes_max: Option<u64>,
+}
+
+/// How much of what the account may store is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountFill {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes allowed; `None` leaves it to the server's limit.
     pub bytes_max: Option<u64>,
 }
 
@@ -111,6 +122,14 @@ impl Bus {
         self.diagnose_buckets(&mut found).await;
         self.diagnose_consumers(capacity, &mut found).await;
         self.try_submitting(&mut found).await;
+        found.account = self.jetstream.query_account().await.ok().map(|account| AccountFill {
+            bytes: account.storage,
+            bytes_max: account
+                .limits
+                .max_storage
+                .and_then(|max| u64::try_from(max).ok())
+                .filter(|max| *max > 0),
+        });
         if capacity.is_none() {
             found.differences.retain(|difference| !CHOSEN.contains(&difference.setting));
         }

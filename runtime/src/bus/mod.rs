@@ -24,7 +24,7 @@ use protocol::topology::Names;
 
 pub use connect::{BusSettings, ConnectError, Credentials, ServerFacts, TlsFiles};
 pub use delivery::{Delivery, Position};
-pub use diagnose::{Diagnosis, SkillQueue, StreamFill};
+pub use diagnose::{AccountFill, Diagnosis, SkillQueue, StreamFill};
 pub use kv::KvError;
 pub use message::{AskError, Message, SubscribeError, Subscription};
 pub use objects::ObjectError;

@@ -1,7 +1,7 @@
 //! `weft task get`: one task as it stands.
 
-use protocol::TaskId;
 use protocol::Owner;
+use protocol::TaskId;
 
 use crate::failure::{Exit, Failure};
 use crate::print::tasks;

@@ -31,9 +31,10 @@ pub(crate) struct List {
 fn state(text: &str) -> Result<TaskState, String> {
     let text = text.to_ascii_lowercase().replace('_', "-");
     let word = text.strip_prefix("task-state-").unwrap_or(&text);
-    TaskState::ALL.into_iter().find(|state| state.word() == word).ok_or_else(|| {
-        format!("there are {}", TaskState::ALL.map(TaskState::word).join(", "))
-    })
+    TaskState::ALL
+        .into_iter()
+        .find(|state| state.word() == word)
+        .ok_or_else(|| format!("there are {}", TaskState::ALL.map(TaskState::word).join(", ")))
 }
 
 impl List {

@@ -17,7 +17,6 @@ pub(crate) struct Task {
 }
 
 #[derive(clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one value a process")]
 enum Action {
     Send(send::Send),
     Get(get::Get),

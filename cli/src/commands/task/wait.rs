@@ -9,6 +9,10 @@ use protocol::task::{Task, TaskState};
 use protocol::{Owner, TaskId, view};
 
 use crate::failure::{Exit, Failure};
+use crate::print::tasks::preview;
+
+/// Characters shown of what a task says about its end.
+const CHARS_MAX: usize = 2_000;
 
 /// Follows a task to its end, at most for `limit`; `see` gets every entry.
 ///
@@ -51,11 +55,8 @@ pub(super) fn require_completed(task: &Task) -> Result<(), Failure> {
         Exit::TaskEndedBadly,
         format!("task {} ended as {}", task.id, task.status.state.word()),
     );
-    let said = task.status.message.iter().flat_map(|message| &message.parts);
-    failure.causes.extend(said.map(|part| match &part.content {
-        protocol::message::Content::Text(text) => text.clone(),
-        other => format!("{other:?}"),
-    }));
+    let said = task.status.message.iter().map(|message| preview(&message.parts, CHARS_MAX));
+    failure.causes.extend(said);
     Err(match task.status.state {
         TaskState::Failed => {
             failure.todo("weft dlq list shows the whole story; weft dlq redrive sends it again")

@@ -1,0 +1,81 @@
+//! What the benchmark can be told.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::BenchError;
+
+/// A part of the benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Throughput and latency beside the floor.
+    Speed,
+    /// The same on a server that syncs every write.
+    Sync,
+    /// Memory of a node with a long queue before it.
+    Memory,
+    /// Submit and pull with a very long queue.
+    Depth,
+}
+
+/// What is measured, and for how long.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BenchArgs {
+    /// Only these parts
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["speed", "sync", "memory", "depth"])]
+    pub only: Vec<Part>,
+    /// Tasks in flight, one row of the table each
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256])]
+    pub in_flight: Vec<usize>,
+    /// Rounds of each side of each row, in turn; the medians are reported
+    #[arg(long, default_value_t = 7)]
+    pub rounds: usize,
+    /// Tasks a round; a tenth of it with one in flight, and on a server that syncs every write
+    #[arg(long, default_value_t = 20_000)]
+    pub tasks: usize,
+    /// Bytes of a task's input and result
+    #[arg(long, default_value_t = 256)]
+    pub bytes: usize,
+    /// Queued tasks while a node's memory is measured
+    #[arg(long, default_value_t = 10_000)]
+    pub queued: usize,
+    /// Queued tasks while submit and pull are measured
+    #[arg(long, default_value_t = 1_000_000)]
+    pub depth: usize,
+    /// Where the servers keep their streams; a temporary directory unless given
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// What a child process of the benchmark is.
+    #[command(subcommand)]
+    pub role: Option<RoleCommand>,
+}
+
+/// What a child process of the benchmark is.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum RoleCommand {
+    /// A process that the benchmark starts; reads what to do from its input
+    #[command(hide = true)]
+    Role,
+}
+
+impl BenchArgs {
+    pub(crate) fn has(&self, part: Part) -> bool {
+        self.only.contains(&part)
+    }
+
+    /// Tasks of one round.
+    pub(crate) fn tasks_of_round(&self, in_flight: usize, sync_always: bool) -> usize {
+        let few = in_flight == 1 || sync_always;
+        let least = in_flight.saturating_mul(4);
+        if few { (self.tasks / 10).max(least) } else { self.tasks.max(least) }
+    }
+
+    pub(crate) fn place(&self) -> Result<TempDir, BenchError> {
+        let made = match &self.data_dir {
+            Some(directory) => TempDir::with_prefix_in("weft-bench-", directory),
+            None => TempDir::with_prefix("weft-bench-"),
+        };
+        made.map_err(|source| BenchError::Place { source })
+    }
+}

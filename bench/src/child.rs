@@ -1,0 +1,72 @@
+//! Starts this program again as one of the roles.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+use crate::BenchError;
+use crate::role::Order;
+
+/// How to start this program again.
+#[derive(Debug, Clone)]
+pub(crate) struct Again {
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Again {
+    pub(crate) fn this_program(arguments: &[&str]) -> Result<Self, BenchError> {
+        let program = std::env::current_exe()
+            .map_err(|source| BenchError::Spawn { program: PathBuf::new(), source })?;
+        Ok(Self { program, arguments: arguments.iter().map(|&word| word.to_owned()).collect() })
+    }
+
+    /// Starts a role and waits until it is ready.
+    pub(crate) async fn start(&self, order: &Order) -> Result<RoleChild, BenchError> {
+        let fail = |source| BenchError::Spawn { program: self.program.clone(), source };
+        let mut child = Command::new(&self.program)
+            .args(&self.arguments)
+            .arg("role")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .env("RUST_LOG", "warn")
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(fail)?;
+        let what = order.name();
+        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(BenchError::NotReady { what });
+        };
+        let mut line =
+            serde_json::to_string(order).map_err(|source| BenchError::Order { source })?;
+        line.push('\n');
+        input.write_all(line.as_bytes()).await.map_err(fail)?;
+        let mut ready = String::new();
+        BufReader::new(output).read_line(&mut ready).await.map_err(fail)?;
+        match (ready.trim(), child.id()) {
+            ("ready", Some(pid)) => Ok(RoleChild { child, input, pid }),
+            _ => Err(BenchError::NotReady { what }),
+        }
+    }
+}
+
+/// A running role; dropping it kills the process.
+#[derive(Debug)]
+pub(crate) struct RoleChild {
+    child: Child,
+    input: ChildStdin,
+    pub(crate) pid: u32,
+}
+
+impl RoleChild {
+    /// Ends the role in good order.
+    pub(crate) async fn stop(self) {
+        let Self { mut child, input, .. } = self;
+        drop(input);
+        // How it ended was written to stderr.
+        drop(child.wait().await);
+    }
+}

@@ -1,0 +1,276 @@
+//! Decides what findings mean. Nothing here asks a server or a clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::card::Registration;
+use protocol::limits::HEARTBEAT_TTL;
+use protocol::{Skill, Timestamp};
+use runtime::bus::{AccountFill, Diagnosis, ServerFacts, SkillQueue, StreamFill};
+
+use crate::print::doctor::{Finding, Grade};
+use crate::print::table::size;
+
+/// Beyond this a stream's fill is worth a look, in percent.
+const FILL_WARNING_PERCENT: u64 = 80;
+/// Beyond this it is about to refuse.
+const FILL_FAILED_PERCENT: u64 = 95;
+/// Clocks that differ by less disturb nothing: deadlines and timers are in seconds.
+const CLOCK_WARNING_MS: u64 = 500;
+/// Beyond this, deadlines and retries are visibly wrong.
+const CLOCK_FAILED_MS: u64 = 5_000;
+
+/// What is known about how the server syncs.
+pub(super) enum Sync {
+    Known(bool),
+    /// And why.
+    Unknown(String),
+}
+
+pub(super) fn server(facts: &ServerFacts) -> Finding {
+    // Older ones were refused when the connection was made.
+    let payload = size(u64::try_from(facts.payload_bytes_max).unwrap_or(u64::MAX));
+    let found = format!("nats-server {} ({}), messages up to {payload}", facts.version, facts.name);
+    Finding::new("server", Grade::Ok, found)
+}
+
+pub(super) fn sync(sync: Sync, noted_always: bool) -> Finding {
+    match (sync, noted_always) {
+        (Sync::Known(true), true) => Finding::new("sync", Grade::Ok, "every write is synced"),
+        (Sync::Known(true), false) => {
+            let found = "every write is synced, but the consumers do not say so: nodes do not share file syncs";
+            Finding::new("sync", Grade::Warning, found)
+                .todo("set node.group_commit = \"on\"; consumers created by a coordinator with --system-server say so by themselves")
+        }
+        (Sync::Known(false), _) => Finding::new(
+            "sync",
+            Grade::Warning,
+            "writes are synced every two minutes: a power cut on all servers loses what was acknowledged",
+        )
+        .todo("set sync_interval: always in the jetstream block of the server (weft dev --sync always)"),
+        (Sync::Unknown(_), true) => {
+            Finding::new("sync", Grade::Ok, "every write is synced, as a coordinator noted")
+        }
+        (Sync::Unknown(reason), false) => {
+            let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            Finding::new("sync", Grade::Unknown, format!("nobody here knows how writes are synced{because}"))
+                .todo("give --system-server or --monitor")
+        }
+    }
+}
+
+/// Streams, consumers, buckets and what this user may do with them.
+pub(super) fn existence(diagnosis: &Diagnosis) -> Vec<Finding> {
+    let mut all: Vec<Finding> = diagnosis
+        .missing
+        .iter()
+        .map(|what| {
+            Finding::new("streams", Grade::Failed, format!("{what} does not exist"))
+                .todo("start a coordinator: it creates what is missing")
+        })
+        .collect();
+    all.extend(diagnosis.differences.iter().map(|difference| {
+        let (what, setting) = (&difference.what, difference.setting);
+        let found =
+            format!("{what}: {setting} is {}, wanted {}", difference.found, difference.wanted);
+        Finding::new("streams", Grade::Warning, found).todo(
+            "if nobody meant it, edit it with the nats command; weft never overwrites settings",
+        )
+    }));
+    if all.is_empty() && !diagnosis.streams.is_empty() {
+        all.push(Finding::new(
+            "streams",
+            Grade::Ok,
+            "streams, buckets and consumers are as wanted",
+        ));
+    }
+    all.extend(diagnosis.unreadable.iter().map(|(what, reason)| {
+        Finding::new("permissions", Grade::Failed, format!("{what}: {reason}"))
+            .todo("give this user the permission, or diagnose as an operator")
+    }));
+    if diagnosis.unreadable.is_empty() && !diagnosis.streams.is_empty() {
+        all.push(Finding::new("permissions", Grade::Ok, "this user may submit and read"));
+    }
+    all
+}
+
+pub(super) fn fill(streams: &[StreamFill], account: Option<AccountFill>) -> Vec<Finding> {
+    let streams = streams.iter().map(|stream| {
+        let held = format!("{} holds {} messages", stream.name, stream.messages);
+        fill_of(&held, stream.bytes, stream.bytes_max, "no limit of its own, the account's holds")
+    });
+    let account = account.map(|account| {
+        fill_of(
+            "the account",
+            account.bytes,
+            account.bytes_max,
+            "no limit of its own, the server's holds",
+        )
+    });
+    streams.chain(account).collect()
+}
+
+fn fill_of(what: &str, bytes: u64, bytes_max: Option<u64>, unlimited: &str) -> Finding {
+    let Some(max) = bytes_max else {
+        return Finding::new("fill", Grade::Ok, format!("{what}, {}; {unlimited}", size(bytes)));
+    };
+    let percent = bytes.saturating_mul(100) / max.max(1);
+    let found = format!("{what}, {}, {percent}% of {}", size(bytes), size(max));
+    let grade = match percent {
+        FILL_FAILED_PERCENT.. => Grade::Failed,
+        FILL_WARNING_PERCENT.. => Grade::Warning,
+        _ => return Finding::new("fill", Grade::Ok, found),
+    };
+    Finding::new("fill", grade, found)
+        .todo("raise the limit, or purge what is no longer needed; what is full refuses at once")
+}
+
+pub(super) fn clock(server_ahead_ms: Option<i64>) -> Finding {
+    let Some(ahead) = server_ahead_ms else {
+        return Finding::new("clock", Grade::Unknown, "the server does not tell its time");
+    };
+    let by = ahead.unsigned_abs();
+    let way = if ahead < 0 { "behind" } else { "ahead of" };
+    let found = format!("the server is {by} ms {way} this machine");
+    let grade = if by > CLOCK_FAILED_MS {
+        Grade::Failed
+    } else if by > CLOCK_WARNING_MS {
+        Grade::Warning
+    } else {
+        return Finding::new("clock", Grade::Ok, found);
+    };
+    Finding::new("clock", grade, found)
+        .todo("run a time service (NTP) on both: deadlines and retries follow the clock")
+}
+
+pub(super) fn coordinators(pulling: Option<usize>) -> Finding {
+    match pulling {
+        Some(0) | None => Finding::new("coordinators", Grade::Warning, "no coordinator is at work")
+            .todo("start one (weft coordinator): without it waiting tasks do not go on and queued ones cannot be canceled"),
+        Some(requests) => {
+            Finding::new("coordinators", Grade::Ok, format!("at work ({requests} open pulls)"))
+        }
+    }
+}
+
+pub(super) fn agents(
+    agents: &[Registration],
+    queues: &[SkillQueue],
+    now: Timestamp,
+) -> Vec<Finding> {
+    let serving: BTreeSet<&Skill> =
+        agents.iter().filter(|agent| !agent.draining).map(|agent| &agent.skill).collect();
+    let nodes: BTreeSet<_> = agents.iter().map(|agent| &agent.node).collect();
+    let mut all = Vec::new();
+    if agents.is_empty() {
+        all.push(
+            Finding::new("agents", Grade::Warning, "there are no agents")
+                .todo("start a node (weft node --config weft.toml)"),
+        );
+    } else {
+        let found = format!("{} skills on {} nodes", serving.len(), nodes.len());
+        all.push(Finding::new("agents", Grade::Ok, found));
+    }
+    for agent in agents.iter().filter(|agent| now.since(agent.seen_at) > HEARTBEAT_TTL) {
+        let age = now.since(agent.seen_at).as_secs();
+        let found = format!("{} on {} was last seen {age} s ago", agent.skill, agent.node);
+        all.push(
+            Finding::new("agents", Grade::Warning, found)
+                .todo("look at that node; if it is well, its clock or ours is wrong"),
+        );
+    }
+    let mut waiting: BTreeMap<&Skill, u64> = BTreeMap::new();
+    for queue in queues.iter().filter(|queue| queue.pending > 0) {
+        *waiting.entry(&queue.skill).or_default() += queue.pending;
+    }
+    all.extend(waiting.into_iter().filter(|(skill, _)| !serving.contains(skill)).map(
+        |(skill, count)| {
+            let found = format!("{count} tasks wait for skill {skill} and nobody serves it");
+            Finding::new("agents", Grade::Failed, found)
+                .todo(format!("start a node with an agent for skill {skill}, or cancel the tasks"))
+        },
+    ));
+    all
+}
+
+pub(super) fn dead_letters(counts: &[(Skill, u64)]) -> Finding {
+    let total: u64 = counts.iter().map(|(_, count)| count).sum();
+    if total == 0 {
+        return Finding::new("dead letters", Grade::Ok, "none");
+    }
+    let each: Vec<String> =
+        counts.iter().map(|(skill, count)| format!("{skill} {count}")).collect();
+    let found = format!("{total} wait: {}", each.join(", "));
+    Finding::new("dead letters", Grade::Warning, found)
+        .todo("weft dlq list shows them; redrive or discard each")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn skill() -> Skill {
+        Skill::parse("echo").unwrap()
+    }
+
+    fn grade_of(bytes: u64, bytes_max: Option<u64>) -> Grade {
+        let stream = StreamFill { name: "S".to_owned(), messages: 1, bytes, bytes_max };
+        let account = Some(AccountFill { bytes, bytes_max });
+        let found = fill(&[stream], account);
+        assert_eq!(found[0].grade, found[1].grade);
+        found[0].grade
+    }
+
+    #[test]
+    fn each_number_has_its_grade() {
+        for (found, expected) in [
+            (grade_of(79, Some(100)), Grade::Ok),
+            (grade_of(80, Some(100)), Grade::Warning),
+            (grade_of(95, Some(100)), Grade::Failed),
+            (grade_of(1, None), Grade::Ok),
+            (clock(Some(-500)).grade, Grade::Ok),
+            (clock(Some(501)).grade, Grade::Warning),
+            (clock(Some(-5_001)).grade, Grade::Failed),
+            (clock(None).grade, Grade::Unknown),
+            (coordinators(Some(0)).grade, Grade::Warning),
+            (coordinators(None).grade, Grade::Warning),
+            (coordinators(Some(1)).grade, Grade::Ok),
+            (dead_letters(&[]).grade, Grade::Ok),
+            (dead_letters(&[(skill(), 2)]).grade, Grade::Warning),
+            (sync(Sync::Known(true), true).grade, Grade::Ok),
+            (sync(Sync::Known(true), false).grade, Grade::Warning),
+            (sync(Sync::Known(false), true).grade, Grade::Warning),
+            (sync(Sync::Unknown(String::new()), true).grade, Grade::Ok),
+            (sync(Sync::Unknown(String::new()), false).grade, Grade::Unknown),
+        ] {
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn tasks_that_nobody_serves_are_a_failure() {
+        let queue = |pending| SkillQueue {
+            skill: skill(),
+            stream: "S".to_owned(),
+            pending,
+            in_hand: 0,
+            pulling: 0,
+        };
+        let worst = |queues: &[SkillQueue]| {
+            agents(&[], queues, Timestamp::default()).iter().map(|f| f.grade).max()
+        };
+        assert_eq!(worst(&[queue(0)]), Some(Grade::Warning));
+        assert_eq!(worst(&[queue(1), queue(2)]), Some(Grade::Failed));
+    }
+
+    #[test]
+    fn whatever_is_not_well_says_what_to_do() {
+        let diagnosis = Diagnosis {
+            missing: vec!["stream S".to_owned()],
+            unreadable: vec![("stream T".to_owned(), "denied".to_owned())],
+            ..Diagnosis::default()
+        };
+        let findings = existence(&diagnosis);
+        assert_eq!(findings.len(), 2);
+        assert!(findings.iter().all(|f| f.grade == Grade::Failed && f.todo.is_some()));
+    }
+}

@@ -1,0 +1,83 @@
+//! `weft doctor`: looks at a mesh and says what is wrong with it and what to do. Changes nothing.
+
+mod judge;
+mod monitor;
+
+use runtime::bus::SystemBus;
+use runtime::clock::Clock;
+
+use crate::failure::{Exit, Failure};
+use crate::print::doctor::{Finding, Grade, findings};
+use crate::session::{ClientArgs, Session};
+
+/// Check server, streams, consumers, permissions, clock, agents and dead letters
+///
+/// Exits with 1 when something failed. How the server syncs is known through --system-server, --monitor or a
+/// coordinator that knew it; with --config, sizes and replicas are compared as well.
+#[derive(clap::Args)]
+pub(crate) struct Doctor {
+    /// URL of the server's HTTP monitoring, which listens on port 8222 as a rule
+    #[arg(long, value_name = "URL", env = "WEFT_MONITOR_URL")]
+    monitor: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(flatten)]
+    system: runtime::args::SystemArgs,
+}
+
+impl Doctor {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let Session { client, mut printer, settings } = Session::open(&self.client).await?;
+        let clock = Clock::system();
+        let bus = client.bus();
+        let capacity = self.client.config.config.as_ref().map(|_| &settings.capacity);
+        let diagnosis = bus.diagnose(capacity, &clock).await;
+        let mut all = vec![judge::server(&bus.server())];
+        all.push(judge::sync(self.sync_always(&settings).await, diagnosis.noted_sync_always));
+        all.extend(judge::existence(&diagnosis));
+        all.extend(judge::fill(&diagnosis.streams, diagnosis.account));
+        all.push(judge::clock(diagnosis.server_ahead_ms));
+        all.push(judge::coordinators(diagnosis.coordinators_pulling));
+        match client.agents().await {
+            Ok(agents) => all.extend(judge::agents(&agents, &diagnosis.skills, clock.now())),
+            Err(error) => all.push(registry_unreadable(&error)),
+        }
+        all.push(judge::dead_letters(&diagnosis.dead_letters));
+        findings(&mut printer, &all)?;
+        let failed = all.iter().filter(|finding| finding.grade == Grade::Failed).count();
+        if failed == 0 {
+            return Ok(());
+        }
+        Err(Failure::say(Exit::Failure, format!("{failed} checks failed")))
+    }
+
+    /// How the server syncs, from whoever tells: the system account, then the monitoring port.
+    async fn sync_always(&self, settings: &runtime::config::Settings) -> judge::Sync {
+        let main = match self.client.connection.bus(settings, "cli") {
+            Ok(main) => main,
+            Err(error) => return judge::Sync::Unknown(error.to_string()),
+        };
+        let mut reasons = Vec::new();
+        if let Some(system) = self.system.bus(settings, &main) {
+            match SystemBus::connect(system).await {
+                Ok(system) => match system.sync_always().await {
+                    Some(always) => return judge::Sync::Known(always),
+                    None => reasons.push("the system account does not answer".to_owned()),
+                },
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        if let Some(url) = &self.monitor {
+            match monitor::sync_always(url).await {
+                Ok(always) => return judge::Sync::Known(always),
+                Err(error) => reasons.push(error.to_string()),
+            }
+        }
+        judge::Sync::Unknown(reasons.join("; "))
+    }
+}
+
+fn registry_unreadable(error: &runtime::bus::KvError) -> Finding {
+    Finding::new("agents", Grade::Failed, error.to_string())
+        .todo("a coordinator creates the registry; or this user lacks the permission to read it")
+}

@@ -1,0 +1,116 @@
+//! A node or a coordinator as a process of its own, and the signals it can be sent.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// What a process is told to be, as JSON in its only argument.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Orders {
+    /// `node` or `coordinator`.
+    pub role: String,
+    /// Its name.
+    pub name: String,
+    /// URL of the bus.
+    pub server: String,
+    /// URL of the system account, for a coordinator that may see it.
+    pub system: Option<String>,
+    /// The text of a `weft.toml`.
+    pub config: String,
+}
+
+/// What a process says once it is ready.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReadyLine {
+    /// Where health and metrics are served.
+    pub http: Option<String>,
+}
+
+/// A running process.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    /// What it was told to be.
+    pub orders: Orders,
+    /// Where it serves health and metrics.
+    pub http: Option<String>,
+    /// Where its log goes.
+    pub log: PathBuf,
+}
+
+impl Process {
+    /// Starts `program` with the orders and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready; the message holds its log.
+    pub async fn start(program: &str, orders: Orders, log: PathBuf) -> Self {
+        let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let mut child = Command::new(program)
+            .arg(serde_json::to_string(&orders).unwrap())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
+        let line = match first {
+            Ok(Ok(Some(line))) => line,
+            other => {
+                let said = std::fs::read_to_string(&log).unwrap_or_default();
+                panic!("{} is not ready: {other:?}\n{said}", orders.name);
+            }
+        };
+        let ready: ReadyLine = serde_json::from_str(&line).unwrap();
+        Self { child, orders, http: ready.http, log }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        let pid = self.child.id().expect("it runs");
+        Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// SIGSTOP.
+    pub fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
