@@ -122,6 +122,10 @@ pub trait AnyAgent: Send + Sync + 'static {
         context: &'a Context,
         input: Vec<Part>,
     ) -> BoxFuture<'a, Result<Vec<Part>, Stop>>;
+    /// The node is stopping and runs no further task: end what the agent keeps running between tasks.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// An [`Agent`] as [`AnyAgent`].

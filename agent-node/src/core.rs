@@ -35,11 +35,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) async fn read_log(
-        &self,
-        owner: &Owner,
-        task: &TaskId,
-    ) -> Result<TaskLog, Stop> {
+    pub(crate) async fn read_log(&self, owner: &Owner, task: &TaskId) -> Result<TaskLog, Stop> {
         let subject = self.bus.subjects().log(owner, task);
         let stored = self.ledger.read(&subject).await.map_err(bus_stop)?;
         let mut log = TaskLog::default();

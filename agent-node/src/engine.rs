@@ -125,6 +125,9 @@ pub enum Settle {
         /// The wait.
         after: Duration,
     },
+    /// Nothing is said: somebody else owns the log, and a word from here would be taken for theirs. If they are
+    /// gone too, the lease brings it back.
+    Leave,
 }
 
 /// The end of an attempt.
@@ -174,8 +177,7 @@ pub fn conclude(outcome: Result<Vec<Part>, Stop>, at: Circumstance<'_>) -> Endin
             false,
             Settle::Nak { after: Duration::ZERO },
         ),
-        // Whoever owns the log settles the delivery. If that owner is gone the lease brings it back.
-        Err(Stop::Fenced) => ending(None, false, Settle::Nak { after: Duration::from_secs(1) }),
+        Err(Stop::Fenced) => ending(None, false, Settle::Leave),
         Err(Stop::Failed { failure, fault }) => fail(failure, fault, at),
     }
 }

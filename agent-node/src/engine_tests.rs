@@ -156,7 +156,7 @@ fn the_end_of_an_attempt_becomes_an_entry() {
         (Err(Stop::permanent("x")), at(1, 1), Some("failed"), true, Settle::Ack),
         (Err(Stop::Canceled), at(0, 1), Some("canceled"), false, Settle::Ack),
         (Err(Stop::Released), at(0, 1), Some("released"), false, nak(0)),
-        (Err(Stop::Fenced), at(0, 1), None, false, nak(1_000)),
+        (Err(Stop::Fenced), at(0, 1), None, false, Settle::Leave),
     ] {
         let ending = conclude(outcome.clone(), circumstance);
         let found = ending.event.map(|event| event.kind().name());

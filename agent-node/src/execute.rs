@@ -305,8 +305,19 @@ async fn reject(
     served.metrics.tasks_rejected.inc();
     match scribe.append(Event::Rejected { fault }).await {
         Ok(()) => finish(core, work, scribe, Settle::Ack, hand).await,
-        Err(_) => hand.nak(REST).await,
+        Err(stop) => unwritten(served, &stop, hand).await,
     }
+}
+
+/// The end of an attempt could not be written.
+async fn unwritten(served: &Served, stop: &Stop, hand: InHand) {
+    if *stop == Stop::Fenced {
+        served.metrics.commits_fenced.inc();
+        tracing::info!(reason = "another writer owns the log", "attempt given up");
+        return hand.leave();
+    }
+    tracing::warn!(reason = ?stop, "end not written");
+    hand.nak(REST).await;
 }
 
 /// Appends what the end of an attempt becomes, and what follows from it.
@@ -329,15 +340,14 @@ async fn conclude(
     };
     let ending = engine::conclude(outcome, at);
     let Some(event) = ending.event else {
-        if ending.settle == (Settle::Nak { after: Duration::ZERO }) {
-            return hand.nak(Duration::ZERO).await;
-        }
-        served.metrics.commits_fenced.inc();
-        tracing::info!(reason = "another writer owns the log", "attempt given up");
-        return hand.nak(REST).await;
+        return match ending.settle {
+            Settle::Nak { after } => hand.nak(after).await,
+            Settle::Ack | Settle::Leave => unwritten(served, &Stop::Fenced, hand).await,
+        };
     };
     served.count(&event);
-    let appended = if let (true, Event::Failed { failure, fault }) = (ending.letter, event.clone()) {
+    let appended = if let (true, Event::Failed { failure, fault }) = (ending.letter, event.clone())
+    {
         let input = decode(&work.body).unwrap_or_else(|_| Message::from_user(Vec::new()));
         let now = core.clock.now();
         scribe
@@ -356,14 +366,10 @@ async fn conclude(
             let event = Event::Failed { failure: FailureClass::Permanent, fault };
             match scribe.append(event).await {
                 Ok(()) => finish(core, work, scribe, Settle::Ack, hand).await,
-                Err(_) => hand.nak(REST).await,
+                Err(stop) => unwritten(served, &stop, hand).await,
             }
         }
-        Err(stop) => {
-            served.metrics.commits_fenced.inc();
-            tracing::info!(reason = ?stop, "end not written");
-            hand.nak(REST).await;
-        }
+        Err(stop) => unwritten(served, &stop, hand).await,
     }
 }
 
@@ -389,6 +395,7 @@ async fn finish(core: &Core, work: &Work, scribe: &Scribe, settle: Settle, hand:
     match settle {
         Settle::Ack => hand.ack().await,
         Settle::Nak { after } => hand.nak(after).await,
+        Settle::Leave => hand.leave(),
     }
 }
 

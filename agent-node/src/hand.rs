@@ -60,6 +60,13 @@ impl InHand {
     }
 }
 
+impl InHand {
+    /// Says nothing about it: it is another worker's by now.
+    pub(crate) fn leave(self) {
+        drop(self);
+    }
+}
+
 impl Drop for InHand {
     fn drop(&mut self) {
         self.hand.0.held.remove(&self.number);

@@ -182,8 +182,7 @@ impl Intake {
     async fn ask(&mut self) {
         let waiting = self.run_waiting.len() + self.task_waiting.len();
         let free = self.slots.free().saturating_sub(waiting);
-        let queues =
-            [(&mut self.run, &mut self.run_asked), (&mut self.task, &mut self.task_asked)];
+        let queues = [(&mut self.run, &mut self.run_asked), (&mut self.task, &mut self.task_asked)];
         for (queue, asked) in queues {
             let outstanding = queue.outstanding();
             asked.set(outstanding);

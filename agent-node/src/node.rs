@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::NodeName;
-use protocol::topology::{Capacity, Names};
-use runtime::bus::{Bus, PullError};
+use protocol::topology::{CARE_CONSUMER, Capacity, Names};
+use runtime::bus::{Bus, PullError, SYNC_ALWAYS};
 use runtime::clock::Clock;
 use runtime::metric::Metrics;
 use runtime::supervisor::{Kind, StillRunning, Supervisor};
@@ -170,17 +170,16 @@ impl Node {
         metrics.node.slots.inc_by(i64::try_from(served.terms.concurrency).unwrap_or(i64::MAX));
         self.registry.add(Arc::clone(&served), Arc::clone(&slots));
         let skill = served.terms.skill.to_string();
-        let intake =
-            Intake::open(
-                Arc::clone(core),
-                served,
-                slots,
-                self.supervisor.clone(),
-                budget.clone(),
-                metrics.clone(),
-            )
-                .await
-                .map_err(|source| StartError::Consumer { skill, source })?;
+        let intake = Intake::open(
+            Arc::clone(core),
+            served,
+            slots,
+            self.supervisor.clone(),
+            budget.clone(),
+            metrics.clone(),
+        )
+        .await
+        .map_err(|source| StartError::Consumer { skill, source })?;
         let serving = intake.serve(self.stop_pulling.clone());
         self.supervisor.spawn("intake", Kind::Critical, serving);
         Ok(())
@@ -220,6 +219,10 @@ impl Node {
         let late = tokio::time::timeout(Duration::from_secs(3), given_back).await.is_err();
         self.gone.cancel();
         self.registry.remove().await;
+        if tokio::time::timeout(Duration::from_secs(2), self.registry.close_agents()).await.is_err()
+        {
+            tracing::warn!(reason = "they took too long", "agents are ended by force");
+        }
         self.stop_keeping.cancel();
         self.supervisor.shutdown();
         self.bus.flush().await;
@@ -244,7 +247,18 @@ async fn ensure_consumers(
             (Ok(_), Ok(facts), _) => return Ok(facts),
             (Err(PullError::NoConsumer { .. }), _, Some(capacity))
             | (_, Err(PullError::NoConsumer { .. }), Some(capacity)) => {
-                bus.provision_skill(skill, capacity, None)
+                // The last thing that a coordinator creates: what it noted there holds for every consumer.
+                let care = match bus.consumer(&bus.names().log, CARE_CONSUMER).await {
+                    Ok(care) => care,
+                    Err(PullError::NoConsumer { .. }) => {
+                        tracing::info!(%skill, reason = "no coordinator has created the streams yet", "waiting");
+                        tokio::time::sleep(CONSUMER_WAIT).await;
+                        continue;
+                    }
+                    Err(error) => return Err(fail(error)),
+                };
+                let sync = care.sync_always.then_some(SYNC_ALWAYS);
+                bus.provision_skill(skill, capacity, sync)
                     .await
                     .map_err(|source| StartError::Provision { skill: skill.to_string(), source })?;
             }

@@ -32,6 +32,8 @@ async fn store_one(scribe: &Scribe, mut part: Part) -> Result<Part, Stop> {
         Content::Raw(raw) if raw.len() * 4 / 3 <= INLINE_PART_BYTES_MAX => return Ok(part),
         Content::Raw(raw) => ("raw", Bytes::from(raw.clone())),
         Content::Data(value) => {
+            protocol::codec::check_depth(value)
+                .map_err(|fault| Stop::Failed { failure: Failure::Permanent, fault })?;
             let text = value.to_string();
             if text.len() <= INLINE_PART_BYTES_MAX {
                 return Ok(part);

@@ -70,6 +70,13 @@ impl Registry {
         self.put().await;
     }
 
+    /// Ends what agents keep running between tasks.
+    pub(crate) async fn close_agents(&self) {
+        for (served, _) in self.agents() {
+            served.agent.close().await;
+        }
+    }
+
     /// Takes the node's agents out of the registry.
     pub(crate) async fn remove(&self) {
         for (served, _) in self.agents() {
@@ -96,7 +103,8 @@ impl Registry {
     }
 
     fn registration(&self, served: &Served, slots: &Slots) -> Registration {
-        let about = &served.about;
+        // Asked anew each time: a process agent says more about itself once its program has started.
+        let about = served.agent.about();
         let skill = &served.terms.skill;
         let modes = vec!["application/json".to_owned(), "text/plain".to_owned()];
         let card = AgentCard {
@@ -130,7 +138,7 @@ impl Registry {
         Registration {
             skill: skill.clone(),
             node: self.node.clone(),
-            kind: about.kind.clone(),
+            kind: about.kind,
             card,
             input_schema: served.input.as_ref().map(Schema::source).cloned(),
             output_schema: served.agent.output_schema(),

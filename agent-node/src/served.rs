@@ -12,7 +12,7 @@ use protocol::schema::{Schema, SchemaError};
 use runtime::metric::Metrics;
 use runtime::metric::list::SkillMetrics;
 
-use crate::agent::{About, AnyAgent};
+use crate::agent::AnyAgent;
 
 /// How a skill is served.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +35,6 @@ pub struct Served {
     pub terms: Terms,
     /// By whom.
     pub agent: Arc<dyn AnyAgent>,
-    /// What the agent says about itself.
-    pub about: About,
     /// What it takes.
     pub input: Option<Schema>,
     /// What it gives, where that is not certain anyway.
@@ -57,7 +55,6 @@ impl Served {
     ) -> Result<Self, SchemaError> {
         let metrics = metrics.skill(&terms.skill);
         Ok(Self {
-            about: agent.about(),
             input: agent.input_schema().map(Schema::compile).transpose()?,
             output: agent.output_schema().map(Schema::compile).transpose()?,
             terms,

@@ -191,6 +191,26 @@ fn too_deep(depth_max: usize) -> Fault {
     Fault::new(code::TOO_DEEP, format!("the body nests deeper than {depth_max} levels")).at("body")
 }
 
+/// Judges a value that a program made, by the depth limit [`DEPTH_MAX`] of what comes from outside.
+///
+/// # Errors
+/// A `too_deep` fault.
+pub fn check_depth(value: &Value) -> Result<(), Fault> {
+    let mut open = vec![(value, 1_usize)];
+    while let Some((value, depth)) = open.pop() {
+        let inside = depth + 1;
+        match value {
+            Value::Array(_) | Value::Object(_) if depth > DEPTH_MAX => {
+                return Err(too_deep(DEPTH_MAX));
+            }
+            Value::Array(items) => open.extend(items.iter().map(|item| (item, inside))),
+            Value::Object(fields) => open.extend(fields.values().map(|field| (field, inside))),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// Counts brackets outside strings; malformed text is left for the parser to judge.
 fn check_json_depth(body: &[u8], depth_max: usize) -> Result<(), Fault> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
@@ -214,6 +234,16 @@ fn check_json_depth(body: &[u8], depth_max: usize) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_value_is_judged_like_its_text() {
+        for (levels, fine) in [(1, true), (DEPTH_MAX, true), (DEPTH_MAX + 1, false)] {
+            let text = ["[".repeat(levels), "]".repeat(levels)].concat();
+            let value = serde_json::from_str(&text).unwrap();
+            assert_eq!(check_depth(&value).is_ok(), fine, "{levels}");
+            assert_eq!(json::<Value>(text.as_bytes()).is_ok(), fine, "{levels}");
+        }
+    }
+
     use serde_json::json;
 
     use super::*;

@@ -2,7 +2,7 @@
 //!
 //! What cannot be read is part of the answer and not an error: whoever diagnoses a mesh wants the rest all the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_nats::jetstream::{consumer, stream};
 use bytes::Bytes;
@@ -45,7 +45,9 @@ pub struct Diagnosis {
     /// The queues of the skills that have consumers.
     pub skills: Vec<SkillQueue>,
     /// Dead letters by skill.
-    pub dead_letters: Vec<(Skill, u64)>,
+    pub dead_letters: BTreeMap<Skill, u64>,
+    /// Submissions by skill, as long as the inbox keeps them.
+    pub submissions: BTreeMap<Skill, u64>,
     /// Pull requests of coordinators that wait now; `None` without their consumer.
     pub coordinators_pulling: Option<usize>,
     /// Whether the provisioner noted that the server syncs every write.
@@ -147,7 +149,8 @@ impl Bus {
         for spec in topology::streams(&subjects, &wanted) {
             let what = format!("stream {}", spec.name);
             let asked_at = clock.now();
-            let answer = match self.stream_answer(&spec.name, &subjects.all_dead()).await {
+            let counted = if spec.schedules { subjects.all_dead() } else { subjects.all_tasks() };
+            let answer = match self.stream_answer(&spec.name, &counted).await {
                 Ok(answer) => answer,
                 Err(reason) => {
                     found.unreadable.push((what, reason));
@@ -165,7 +168,7 @@ impl Bus {
                         bytes: state.bytes,
                         bytes_max: u64::try_from(config.max_bytes).ok().filter(|max| *max > 0),
                     });
-                    found.note_dead(self, state.subjects);
+                    found.count(self, state.subjects);
                     found.differences.extend(compare_streams(
                         &spec.name,
                         &config,
@@ -251,13 +254,15 @@ impl Bus {
 }
 
 impl Diagnosis {
-    fn note_dead(&mut self, bus: &Bus, counts: HashMap<String, u64>) {
+    fn count(&mut self, bus: &Bus, counts: HashMap<String, u64>) {
         for (subject, count) in counts {
-            if let Some(Subject::Dead(skill)) = bus.subjects().parse(&subject) {
-                self.dead_letters.push((skill, count));
-            }
+            let (skill, counts) = match bus.subjects().parse(&subject) {
+                Some(Subject::Dead(skill)) => (skill, &mut self.dead_letters),
+                Some(Subject::Task(skill, _)) => (skill, &mut self.submissions),
+                Some(_) | None => continue,
+            };
+            *counts.entry(skill).or_default() += count;
         }
-        self.dead_letters.sort();
     }
 
     fn note_consumers(

@@ -93,12 +93,6 @@ impl ProcessAgent {
     pub fn check(&self) -> Result<(), SettingFault> {
         self.pool.launch.check()
     }
-
-    /// Takes no more tasks and stops the idle programs, politely. Without it they are killed when the
-    /// agent is dropped.
-    pub async fn close(&self) {
-        self.pool.close().await;
-    }
 }
 
 impl AnyAgent for ProcessAgent {
@@ -130,5 +124,10 @@ impl AnyAgent for ProcessAgent {
         input: Vec<Part>,
     ) -> BoxFuture<'a, Result<Vec<Part>, Stop>> {
         Box::pin(async move { exchange::run(&self.pool, context, &input).await })
+    }
+
+    /// Stops the idle programs politely. Without it they are killed when the agent is dropped.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.close())
     }
 }
