@@ -1,5 +1,6 @@
 //! Programs that do many tasks: what they are told, what they may say, and when they are replaced.
 
+use agent_node::agent::AnyAgent as _;
 use protocol::entry::Event;
 use protocol::message::value_of;
 use serde_json::json;
