@@ -47,7 +47,7 @@ pub(crate) async fn run(
         context.scribe.claim(&bounds.client).await?;
     }
     let run = AssertUnwindSafe(served.agent.run(context, input)).catch_unwind();
-    let mut run = pin!(run.map(|ended| ended.unwrap_or_else(|panic| Err(panicked(&panic)))));
+    let mut run = pin!(run.map(|ended| ended.unwrap_or_else(|panic| Err(panicked(&*panic)))));
     if !bounds.claim_first
         && let Ok(ended) = timeout(CLAIM_AFTER, &mut run).await
     {
