@@ -11,8 +11,10 @@ use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, Fault, code};
 use protocol::log::Journaled;
 use protocol::message::{Message, Part, part_of, value_of};
+use protocol::submission::TraceContext;
 use protocol::task::Artifact;
 use protocol::{Owner, Skill, TaskId, Timestamp};
+use runtime::telemetry::span_context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +78,16 @@ impl Context {
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
         self.deadline
+    }
+
+    /// The trace to send on with calls and work that this attempt causes.
+    #[must_use]
+    pub fn trace(&self) -> TraceContext {
+        let incoming = TraceContext {
+            traceparent: self.origin.traceparent.clone(),
+            ..TraceContext::default()
+        };
+        span_context::outgoing(&tracing::Span::current(), &incoming)
     }
 
     /// Whether somebody asked for the end of the task.

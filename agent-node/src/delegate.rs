@@ -8,6 +8,7 @@
 use protocol::consequence;
 use protocol::entry::{Child, Entry, Event, WaitingFor};
 use protocol::fault::{Failure, Fault, code};
+use protocol::header;
 use protocol::limits::CHILDREN_PER_ENTRY_MAX;
 use protocol::log::Journaled;
 use protocol::message::{Part, part_of, value_of};
@@ -120,9 +121,13 @@ impl Context {
             let log = self.scribe.subjects().log(self.owner(), &child.task);
             end.is_none() && !begun.iter().any(|message| message.subject == log)
         });
+        let trace = self.trace();
         let sends = waiting.map(|(child, _)| {
-            let publication =
+            let mut publication =
                 consequence::dispatch(self.scribe.subjects(), self.owner(), self.task(), child);
+            if let Some(traceparent) = &trace.traceparent {
+                publication.headers.push(header::TRACEPARENT, traceparent.as_str());
+            }
             self.scribe.ledger().append(vec![Outgoing::new(
                 publication.subject,
                 publication.headers,

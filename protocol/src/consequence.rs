@@ -53,6 +53,10 @@ fn requeue(subjects: &Subjects, task: &TaskId, log: &TaskLog) -> Option<Publicat
         .with(header::TASK_ID, task.as_str())
         .with(header::OWNER, origin.owner.as_str())
         .with(header::GENERATION, generation.to_string());
+    let headers = match &origin.traceparent {
+        Some(traceparent) => headers.with(header::TRACEPARENT, traceparent.as_str()),
+        None => headers,
+    };
     Some(match log.not_before {
         None => Publication { subject: target, headers, payload: Bytes::new() },
         Some(at) => Publication {
