@@ -83,20 +83,22 @@ impl Care {
 
     /// Works on a batch, the wakes of one task together.
     async fn work_on(&self, batch: Vec<Delivery>) {
-        let mut wakes: BTreeMap<(Owner, TaskId), Vec<String>> = BTreeMap::new();
+        let mut wakes: BTreeMap<(Owner, TaskId), Vec<Delivery>> = BTreeMap::new();
         let mut cancels = Vec::new();
         for delivery in batch {
             match self.bus().subjects().parse(&delivery.subject) {
                 Some(Subject::Wake(owner, task)) => {
-                    wakes.entry((owner, task)).or_default().push(delivery.ack_subject);
+                    wakes.entry((owner, task)).or_default().push(delivery);
                 }
                 Some(Subject::Cancel(owner, task)) => cancels.push((owner, task, delivery)),
                 Some(_) | None => self.bus().ack(&delivery.ack_subject).await,
             }
         }
         futures_util::stream::iter(wakes)
-            .for_each_concurrent(WORKERS, |((owner, task), acks)| async move {
-                let settled = self.wake(&owner, &task).await;
+            .for_each_concurrent(WORKERS, |((owner, task), deliveries)| async move {
+                let again = deliveries.iter().any(|delivery| delivery.position.delivered > 1);
+                let settled = self.wake(&owner, &task, again).await;
+                let acks = deliveries.into_iter().map(|delivery| delivery.ack_subject).collect();
                 self.settle(&task, settled, acks).await;
             })
             .await;
@@ -129,8 +131,14 @@ impl Care {
         }
     }
 
-    /// Looks at a waiting task; `Some` asks to look again after that time.
-    async fn wake(&self, owner: &Owner, task: &TaskId) -> Result<Option<Duration>, LogError> {
+    /// Looks at a waiting task; `Some` asks to look again after that time. Only a wake that comes `again` can be the
+    /// sign of a coordinator that died between an entry and its consequences.
+    async fn wake(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        again: bool,
+    ) -> Result<Option<Duration>, LogError> {
         self.metrics.coordinator.wakes.inc();
         let mut log = self.logs.read(owner, task).await?;
         match wake::wake(&log) {
@@ -139,7 +147,9 @@ impl Care {
                 Ok(None)
             }
             Wake::CarryOut => {
-                self.logs.carry_out(task, &log).await?;
+                if again {
+                    self.logs.carry_out(task, &log).await?;
+                }
                 Ok(None)
             }
             Wake::LookAtChildren { position } => {

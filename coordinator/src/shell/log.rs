@@ -45,15 +45,20 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Folds a task's log.
+    /// Folds a task's log, all of it: the pages come from any replica, the leader says where it ends. On a log that
+    /// lags, a wake would be settled before the wait that it answers is seen.
     pub(crate) async fn read(&self, owner: &Owner, task: &TaskId) -> Result<TaskLog, LogError> {
         let subject = self.bus.subjects().log(owner, task);
         let mut log = TaskLog::default();
+        let last = self.bus.last_from_leader(&self.bus.names().log, &subject).await?;
         for message in self.bus.all(&self.bus.names().log, &subject).await? {
             let unreadable = |reason: String| LogError::Unreadable { task: task.clone(), reason };
             let entry: Entry = serde_json::from_slice(&message.payload)
                 .map_err(|error| unreadable(error.to_string()))?;
             log.apply(message.sequence, entry).map_err(|error| unreadable(error.to_string()))?;
+        }
+        if log.last_sequence < last.map_or(0, |message| message.sequence) {
+            return Err(LogError::Moved);
         }
         Ok(log)
     }
