@@ -16,6 +16,9 @@ use protocol::time::Timestamp;
 
 use crate::agent::Stop;
 
+/// How long a delivery rests when the log that was read is older than the message.
+const LAG_REST: Duration = Duration::from_millis(50);
+
 /// What a delivery brings, as far as the decision depends on it.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
@@ -67,6 +70,10 @@ pub fn admit(
 ) -> Admission {
     if let Some(duplicate) = duplicate(log, arrival) {
         return duplicate;
+    }
+    if arrival.requeued_by.is_some_and(|generation| generation > log.generation) {
+        // The entry that asked for this message is not in the log that was read: a replica lags.
+        return Admission::TooEarly { wait: LAG_REST };
     }
     let drives = match log.driver {
         Driver::Any => arrival.requeued_by.is_none(),

@@ -82,7 +82,8 @@ fn the_log_says_what_a_delivery_means() {
     let five_lost = vec![claimed(), claimed(), claimed(), claimed(), claimed()];
     for (events, source, requeued_by, hash, expected) in [
         (vec![], SOURCE, None, "aa", "run"),
-        (vec![], SOURCE, Some(3), "aa", "carry out"),
+        (vec![], SOURCE, Some(3), "aa", "too early"),
+        (vec![claimed(), suspended()], other, Some(3), "", "too early"),
         (vec![claimed()], SOURCE, None, "aa", "run"),
         (vec![claimed()], other, None, "aa", "duplicate of an open task"),
         (vec![claimed()], other, None, "bb", "conflict"),
@@ -93,7 +94,7 @@ fn the_log_says_what_a_delivery_means() {
         (vec![attempt_failed(2_000, false)], SOURCE, None, "aa", "too early"),
         (vec![attempt_failed(2_000, true)], SOURCE, None, "aa", "carry out"),
         (vec![attempt_failed(0, true)], other, Some(1), "", "run"),
-        (vec![attempt_failed(0, true)], other, Some(2), "", "carry out"),
+        (vec![attempt_failed(0, true), claimed()], other, Some(2), "", "carry out"),
         (vec![claimed(), suspended()], SOURCE, None, "aa", "carry out"),
         (vec![claimed(), suspended(), resumed()], SOURCE, None, "aa", "carry out"),
         (vec![claimed(), suspended(), resumed()], other, Some(3), "", "run"),
