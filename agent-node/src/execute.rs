@@ -53,11 +53,21 @@ struct Body {
     bytes: bytes::Bytes,
 }
 
+/// What the node knows about a submission that is delivered as if for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nobody has had it before.
+    New,
+    /// A server that has forgotten may have handed it out before.
+    PerhapsOld,
+}
+
 /// Takes a delivery to its end.
 pub(crate) async fn deliver(
     core: Arc<Core>,
     served: Arc<Served>,
     delivery: Delivery,
+    known: Known,
     hand: InHand,
 ) {
     let stored = Stored {
@@ -81,7 +91,7 @@ pub(crate) async fn deliver(
     if envelope.source.queue == Queue::Run
         && let Some(fault) = refusal
     {
-        return malformed(&core, &envelope, &delivery, fault, hand).await;
+        return Box::pin(malformed(&core, &envelope, &delivery, fault, hand)).await;
     }
     let span = tracing::info_span!(
         "attempt",
@@ -92,7 +102,7 @@ pub(crate) async fn deliver(
     );
     span_context::set_remote_parent(&span, &envelope.trace);
     let doing = async {
-        match prepare(&core, envelope, delivery).await {
+        match prepare(&core, envelope, delivery, known).await {
             Ok(work) => act(&core, &served, work, refusal, hand).await,
             Err(stop) => {
                 tracing::warn!(reason = ?stop, "task cannot be read now");
@@ -104,14 +114,20 @@ pub(crate) async fn deliver(
 }
 
 /// Reads the log and the input, as far as that is needed.
-async fn prepare(core: &Core, envelope: Envelope, delivery: Delivery) -> Result<Work, Stop> {
+async fn prepare(
+    core: &Core,
+    envelope: Envelope,
+    delivery: Delivery,
+    known: Known,
+) -> Result<Box<Work>, Stop> {
     let delivered = delivery.position.delivered;
-    let fresh = envelope.source.queue == Queue::Inbox && delivered == 1 && !envelope.keyed;
-    let log = if fresh {
+    let first = envelope.source.queue == Queue::Inbox && delivered == 1 && !envelope.keyed;
+    let log = if first && known == Known::New {
         TaskLog::default()
     } else {
         core.read_log(&envelope.owner, &envelope.task).await?
     };
+    let fresh = first && log.generation == 0;
     let mut body = Body { content_type: envelope.content_type.clone(), bytes: delivery.payload };
     let origin = match &log.origin {
         None => Arc::new(envelope.origin(&body.bytes)),
@@ -131,11 +147,22 @@ async fn prepare(core: &Core, envelope: Envelope, delivery: Delivery) -> Result<
             bytes: input.payload,
         };
     }
-    Ok(Work { envelope, origin, body, log, fresh, delivered })
+    Ok(Box::new(Work { envelope, origin, body, log, fresh, delivered }))
 }
 
-async fn act(core: &Arc<Core>, served: &Served, work: Work, refusal: Option<Fault>, hand: InHand) {
-    let hash = submission::input_hash(work.body.content_type.as_deref(), &work.body.bytes);
+async fn act(
+    core: &Arc<Core>,
+    served: &Served,
+    work: Box<Work>,
+    refusal: Option<Fault>,
+    hand: InHand,
+) {
+    let hash = match &work.log.origin {
+        None if work.envelope.requeued_by.is_none() => work.origin.input_hash.clone(),
+        None | Some(_) => {
+            submission::input_hash(work.body.content_type.as_deref(), &work.body.bytes)
+        }
+    };
     let arrival = Arrival {
         source: work.envelope.source,
         requeued_by: work.envelope.requeued_by,
@@ -152,7 +179,7 @@ async fn act(core: &Arc<Core>, served: &Served, work: Work, refusal: Option<Faul
         Admission::TooEarly { wait } => hand.nak(wait).await,
         Admission::CarryOut => {
             served.metrics.tasks_duplicate.inc();
-            match core.carry_out(&work.envelope.task, &work.log).await {
+            match Box::pin(core.carry_out(&work.envelope.task, &work.log)).await {
                 Ok(()) => {
                     if work.log.is_ended() {
                         core.answer(&work.envelope.task, &work.log, work.log.origin.as_deref())
@@ -168,7 +195,7 @@ async fn act(core: &Arc<Core>, served: &Served, work: Work, refusal: Option<Faul
         }
         Admission::Duplicate { ended, conflict } => {
             served.metrics.tasks_duplicate.inc();
-            duplicate(core, &work, &hash, ended, conflict, hand).await;
+            Box::pin(duplicate(core, &work, &hash, ended, conflict, hand)).await;
         }
     }
 }
@@ -207,7 +234,13 @@ fn decode(body: &Body) -> Result<Message, Fault> {
     codec::decode_body(body.content_type.as_deref(), &body.bytes)
 }
 
-async fn run(core: &Arc<Core>, served: &Served, work: Work, refusal: Option<Fault>, hand: InHand) {
+async fn run(
+    core: &Arc<Core>,
+    served: &Served,
+    work: Box<Work>,
+    refusal: Option<Fault>,
+    hand: InHand,
+) {
     let scribe = core.scribe(&work.envelope.task, &work.origin, work.log.clone());
     tracing::Span::current().record("attempt", scribe.attempt);
     if work.log.generation == 0 {
@@ -224,7 +257,9 @@ async fn run(core: &Arc<Core>, served: &Served, work: Work, refusal: Option<Faul
     };
     let message = match judged {
         Ok(message) => message,
-        Err(fault) => return reject(core, served, &work, &scribe, fault, hand).await,
+        Err(fault) => {
+            return Box::pin(reject(core, served, &work, &scribe, fault, hand)).await;
+        }
     };
     served.metrics.attempts_started.inc();
     served.metrics.attempts_in_flight.inc();
@@ -236,7 +271,7 @@ async fn run(core: &Arc<Core>, served: &Served, work: Work, refusal: Option<Faul
         Err(Stop::Failed { failure: Failure::Permanent, fault })
             if fault.code == code::INVALID_INPUT =>
         {
-            reject(core, served, &work, &scribe, fault, hand).await;
+            Box::pin(reject(core, served, &work, &scribe, fault, hand)).await;
         }
         outcome => conclude(core, served, &work, &scribe, outcome, hand).await,
     }
@@ -254,7 +289,7 @@ async fn run_agent(
         return Err(Stop::Canceled);
     }
     let inline = parts.iter().all(|part| part.object().is_none());
-    let parts = if inline { parts } else { parts::load_large(scribe, parts).await? };
+    let parts = if inline { parts } else { Box::pin(parts::load_large(scribe, parts)).await? };
     if !inline {
         served
             .check_input(&parts)
@@ -350,11 +385,10 @@ async fn conclude(
     {
         let input = decode(&work.body).unwrap_or_else(|_| Message::from_user(Vec::new()));
         let now = core.clock.now();
-        scribe
-            .append_with_letter(event, |log| {
-                DeadLetter::of(&work.envelope.task, log, failure, &fault, input, now)
-            })
-            .await
+        let appending = scribe.append_with_letter(event, |log| {
+            DeadLetter::of(&work.envelope.task, log, failure, &fault, input, now)
+        });
+        Box::pin(appending).await
     } else {
         scribe.append(event).await
     };
@@ -384,7 +418,7 @@ async fn finish(core: &Core, work: &Work, scribe: &Scribe, settle: Settle, hand:
         })
         .await;
     if let Some(log) = follows {
-        if let Err(stop) = core.carry_out(&work.envelope.task, &log).await {
+        if let Err(stop) = Box::pin(core.carry_out(&work.envelope.task, &log)).await {
             tracing::warn!(reason = ?stop, "consequences not published yet");
             return hand.nak(REST).await;
         }

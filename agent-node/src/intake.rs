@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use protocol::Timestamp;
 use protocol::topology::Names;
 use runtime::bus::{Bus, Delivery, PullError, Pulled, Puller};
 use runtime::metric::Metrics;
 use runtime::supervisor::{Kind, Supervisor};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::bytes::{Asked, ByteBudget, Load};
@@ -26,16 +27,26 @@ use crate::served::Served;
 /// How long a surplus delivery waits for a slot.
 const WAIT_MAX: Duration = Duration::from_millis(250);
 
+/// How long pulling waits to learn what is new; without an answer nothing is.
+const LEARN_LIMIT: Duration = Duration::from_millis(250);
+
 /// The slots of one skill.
 pub(crate) struct Slots {
     running: AtomicUsize,
     freed: Notify,
+    /// A slot that is freed wakes the intake only while fewer than this are running.
+    wake_below: AtomicUsize,
     max: usize,
 }
 
 impl Slots {
     pub(crate) fn new(max: usize) -> Self {
-        Self { running: AtomicUsize::new(0), freed: Notify::new(), max }
+        Self {
+            running: AtomicUsize::new(0),
+            freed: Notify::new(),
+            wake_below: AtomicUsize::new(max),
+            max,
+        }
     }
 
     /// Attempts under way.
@@ -45,6 +56,15 @@ impl Slots {
 
     fn free(&self) -> usize {
         self.max.saturating_sub(self.running())
+    }
+
+    /// Says when the intake, which acts on `seen` running attempts, wants to know of freed slots.
+    fn wake_below(&self, limit: usize, seen: usize) {
+        self.wake_below.store(limit, Ordering::SeqCst);
+        let running = self.running.load(Ordering::SeqCst);
+        if running < limit && running < seen {
+            self.freed.notify_one();
+        }
     }
 
     fn take(self: &Arc<Self>) -> Slot {
@@ -58,8 +78,10 @@ struct Slot(Arc<Slots>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
-        self.0.freed.notify_one();
+        let running = self.0.running.fetch_sub(1, Ordering::SeqCst) - 1;
+        if running < self.0.wake_below.load(Ordering::SeqCst) {
+            self.0.freed.notify_one();
+        }
     }
 }
 
@@ -84,6 +106,18 @@ pub(crate) struct Intake {
     task_asked: Asked,
     run_waiting: VecDeque<Waiting>,
     task_waiting: VecDeque<Waiting>,
+    news: News,
+}
+
+/// Which submissions are new to everybody.
+///
+/// A server that crashed may have forgotten its latest deliveries and hands them out once more as if for the first
+/// time. What was stored before this node last met the server is therefore looked up before it is run; only what is
+/// stored later is taken for new on the server's word.
+#[derive(Default)]
+struct News {
+    since: Option<Timestamp>,
+    restarts: Option<u64>,
 }
 
 /// Which queue something came from.
@@ -120,6 +154,7 @@ impl Intake {
             task,
             run_waiting: VecDeque::new(),
             task_waiting: VecDeque::new(),
+            news: News::default(),
         })
     }
 
@@ -127,6 +162,7 @@ impl Intake {
     pub(crate) async fn serve(mut self, stop: CancellationToken) -> Result<(), Disconnected> {
         let slots = Arc::clone(&self.slots);
         loop {
+            self.receive_ready()?;
             self.start_waiting();
             self.ask().await;
             let oldest = self.oldest();
@@ -142,6 +178,21 @@ impl Intake {
             }
         }
         self.give_back(Instant::now()).await;
+        let (run, task) = tokio::join!(self.run.close(), self.task.close());
+        for delivery in run.into_iter().chain(task) {
+            self.core.bus.nak(&delivery.ack_subject, Duration::ZERO).await;
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived: one look at all that is awaited serves many deliveries then.
+    fn receive_ready(&mut self) -> Result<(), Disconnected> {
+        while let Some(pulled) = self.run.next_ready() {
+            self.receive(From::Run, pulled)?;
+        }
+        while let Some(pulled) = self.task.next_ready() {
+            self.receive(From::Task, pulled)?;
+        }
         Ok(())
     }
 
@@ -168,11 +219,21 @@ impl Intake {
             let next = self.run_waiting.pop_front().or_else(|| self.task_waiting.pop_front());
             let Some(Waiting { delivery, hand, load, .. }) = next else { return };
             let slot = self.slots.take();
+            let stored_at = delivery.position.stored_at;
+            let known = match self.news.since {
+                Some(since) if stored_at > since => execute::Known::New,
+                Some(_) | None => execute::Known::PerhapsOld,
+            };
             let (core, served) = (Arc::clone(&self.core), Arc::clone(&self.served));
-            self.supervisor.spawn("attempt", Kind::Work, async move {
-                execute::deliver(core, served, *delivery, hand).await;
-                drop((slot, load));
-            });
+            // Boxed, because a future is moved several times before it runs, and this one is large.
+            self.supervisor.spawn(
+                "attempt",
+                Kind::Work,
+                Box::pin(async move {
+                    execute::deliver(core, served, *delivery, known, hand).await;
+                    drop((slot, load));
+                }),
+            );
         }
     }
 
@@ -180,8 +241,10 @@ impl Intake {
     /// it is left alone. A queue may always ask for one message, so that a skill with a full queue cannot keep
     /// another from the byte budget for good.
     async fn ask(&mut self) {
+        self.learn_what_is_new().await;
         let waiting = self.run_waiting.len() + self.task_waiting.len();
-        let free = self.slots.free().saturating_sub(waiting);
+        let running = self.slots.running();
+        let free = self.slots.max.saturating_sub(running + waiting);
         let queues = [(&mut self.run, &mut self.run_asked), (&mut self.task, &mut self.task_asked)];
         for (queue, asked) in queues {
             let outstanding = queue.outstanding();
@@ -192,6 +255,23 @@ impl Intake {
                 queue.ask((free - outstanding).min(affordable)).await;
                 asked.set(queue.outstanding());
             }
+        }
+        let least = self.run.outstanding().min(self.task.outstanding());
+        let limit = if waiting > 0 { 0 } else { 2 * least };
+        self.slots.wake_below(self.slots.max.saturating_sub(limit), running);
+    }
+
+    async fn learn_what_is_new(&mut self) {
+        let restarts = Some(self.task.restarts());
+        if self.news.restarts == restarts {
+            return;
+        }
+        self.news.since = None;
+        let bus = &self.core.bus;
+        let consumer = Names::skill_consumer(&self.served.terms.skill);
+        let asking = bus.consumer(&bus.names().inbox, &consumer);
+        if let Ok(Ok(facts)) = timeout(LEARN_LIMIT, asking).await {
+            self.news = News { since: Some(facts.at), restarts };
         }
     }
 

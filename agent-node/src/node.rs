@@ -227,7 +227,10 @@ impl Node {
         self.supervisor.shutdown();
         self.bus.flush().await;
         let limit = if late { Duration::from_millis(100) } else { Duration::from_secs(2) };
-        self.supervisor.wait(limit).await
+        let ended = self.supervisor.wait(limit).await;
+        // The last jobs to end may have given deliveries back.
+        self.bus.flush().await;
+        ended
     }
 }
 

@@ -19,7 +19,7 @@ use crate::scribe::Scribe;
 pub async fn store_large(scribe: &Scribe, parts: Vec<Part>) -> Result<Vec<Part>, Stop> {
     let mut stored = Vec::with_capacity(parts.len());
     for part in parts {
-        stored.push(store_one(scribe, part).await?);
+        stored.push(Box::pin(store_one(scribe, part)).await?);
     }
     Ok(stored)
 }

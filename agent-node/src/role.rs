@@ -126,7 +126,7 @@ pub async fn run(
     };
     let clock = Clock::system();
     let pulling = health.check("intake");
-    let starting = Node::start(bus, node_settings, skills, jobs.clone(), metrics, clock);
+    let starting = Node::start(bus.clone(), node_settings, skills, jobs.clone(), metrics, clock);
     let node = tokio::select! {
         node = starting => node?,
         () = stop.cancelled() => return Ok(()),
@@ -140,7 +140,9 @@ pub async fn run(
         () = failed.cancelled() => {}
         () = died.cancelled() => {}
     }
-    if let Some(failure) = outer.failure() {
+    if let Some(failure) = outer.failure().or_else(|| jobs.failure())
+        && !bus.is_alive().await
+    {
         // Nothing can be given back over a dead connection; the leases do it.
         return Err(RoleError::Failed(failure));
     }

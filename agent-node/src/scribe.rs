@@ -47,7 +47,6 @@ struct State {
 }
 
 /// An append whose answer nobody has seen: its future was dropped, or is being awaited.
-#[derive(Clone)]
 struct InFlight {
     entry: Entry,
     messages: Vec<Outgoing>,
@@ -206,9 +205,9 @@ impl Scribe {
         if state.fenced {
             return Err(Stop::Fenced);
         }
-        let Some(InFlight { entry, messages }) = state.in_flight.clone() else { return Ok(()) };
-        let result = self.ledger.append(messages).await;
-        state.in_flight = None;
+        let Some(in_flight) = &state.in_flight else { return Ok(()) };
+        let result = self.ledger.append(in_flight.messages.clone()).await;
+        let Some(InFlight { entry, .. }) = state.in_flight.take() else { return Ok(()) };
         match result {
             Ok(sequence) => {
                 state.begun = true;

@@ -9,18 +9,36 @@ use tokio::process::{Child, ChildStdin, Command};
 use crate::BenchError;
 use crate::role::Order;
 
+/// Lines of the children's logs that an error shows.
+const LINES_SHOWN: usize = 10;
+
 /// How to start this program again.
 #[derive(Debug, Clone)]
 pub(crate) struct Again {
     program: PathBuf,
     arguments: Vec<String>,
+    /// Where the children's logs go: they log as they would in production, and nobody reads it.
+    log: PathBuf,
 }
 
 impl Again {
-    pub(crate) fn this_program(arguments: &[&str]) -> Result<Self, BenchError> {
+    pub(crate) fn this_program(arguments: &[&str], log: PathBuf) -> Result<Self, BenchError> {
         let program = std::env::current_exe()
             .map_err(|source| BenchError::Spawn { program: PathBuf::new(), source })?;
-        Ok(Self { program, arguments: arguments.iter().map(|&word| word.to_owned()).collect() })
+        let arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+        Ok(Self { program, arguments, log })
+    }
+
+    fn log(&self) -> Result<std::fs::File, BenchError> {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&self.log);
+        file.map_err(|source| BenchError::Place { source })
+    }
+
+    /// What the children said last.
+    fn tail(&self) -> String {
+        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().rev().take(LINES_SHOWN).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     /// Starts a role and waits until it is ready.
@@ -31,8 +49,7 @@ impl Again {
             .arg("role")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .env("RUST_LOG", "warn")
+            .stderr(self.log()?)
             .kill_on_drop(true)
             .spawn()
             .map_err(fail)?;
@@ -48,7 +65,7 @@ impl Again {
         BufReader::new(output).read_line(&mut ready).await.map_err(fail)?;
         match (ready.trim(), child.id()) {
             ("ready", Some(pid)) => Ok(RoleChild { child, input, pid }),
-            _ => Err(BenchError::NotReady { what }),
+            _ => Err(BenchError::Role { what, reason: self.tail() }),
         }
     }
 }

@@ -48,10 +48,8 @@ async fn once(context: &jetstream::Context, task: jetstream::Message) -> Result<
     let mut headers = async_nats::HeaderMap::new();
     headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
     let subject = format!("floor.out.{}", id.as_str());
-    let stored = context
-        .publish_with_headers(subject, headers, task.payload.clone())
-        .await
-        .map_err(text)?;
+    let stored =
+        context.publish_with_headers(subject, headers, task.payload.clone()).await.map_err(text)?;
     stored.await.map_err(text)?;
     task.ack().await.map_err(text)
 }

@@ -44,8 +44,8 @@ pub async fn run(
         return Ok(Report::default());
     }
     let found = find(&FindOptions::from_environment()).await?;
-    let again = Again::this_program(again)?;
     let place = args.place()?;
+    let again = Again::this_program(again, place.path().join("children.log"))?;
     let mut report = Report::default();
     writeln!(out, "{}", report::heading(&args))?;
     if args.has(Part::Speed) {

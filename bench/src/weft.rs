@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use client::{Client, Receipt, Results, Submission};
 use protocol::entry::Event;
+use protocol::message::Part;
 use protocol::{Owner, Skill};
 use runtime::bus::Bus;
 use runtime::supervisor::Supervisor;
@@ -19,7 +21,8 @@ pub(crate) struct Weft {
     pub(crate) client: Client,
     results: Results,
     skill: Skill,
-    payload: String,
+    payload: Bytes,
+    expected: Part,
 }
 
 impl Weft {
@@ -37,7 +40,9 @@ impl Weft {
             .await
             .map_err(|error| fail(&error))?;
         let skill = Skill::parse(skill).map_err(|error| fail(&error))?;
-        Ok(Self { client, results, skill, payload: "x".repeat(bytes) })
+        let text = "x".repeat(bytes);
+        let expected = Part::text(text.as_str());
+        Ok(Self { client, results, skill, payload: text.into(), expected })
     }
 
     pub(crate) fn submission(&self) -> Submission {
@@ -70,11 +75,7 @@ impl Weft {
             .await
             .map_err(|error| BenchError::weft("await the result")(&error))?;
         match &end.event {
-            Event::Completed { output }
-                if output.first().and_then(|part| part.as_text()) == Some(&self.payload) =>
-            {
-                Ok(())
-            }
+            Event::Completed { output } if output.first() == Some(&self.expected) => Ok(()),
             other => Err(BenchError::Weft {
                 doing: "check the result",
                 reason: format!("task {} ended as {}", receipt.task, other.kind().name()),

@@ -5,6 +5,7 @@
 //! carries the exit code.
 
 mod commands;
+mod demo_agents;
 mod failure;
 mod input;
 mod large;

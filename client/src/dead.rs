@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use protocol::codec::A2A_JSON;
 use protocol::dead::DeadLetter;
+use protocol::header;
 use protocol::id::{DedupKey, Skill};
+use protocol::submission::{Queue, input_hash};
 use runtime::bus::{ReadError, StoredMessage};
 use serde::Serialize;
 
@@ -113,11 +115,7 @@ impl Client {
         let DeadLetterEntry { letter, .. } = self.dead_letter(number).await?;
         let (body, content_type) = match how.input {
             Some(input) => input,
-            None => {
-                let body =
-                    serde_json::to_vec(&letter.input).map_err(|_| DeadError::Input { number })?;
-                (Bytes::from(body), Some(A2A_JSON.to_owned()))
-            }
+            None => self.input_of(number, &letter).await?,
         };
         let origin = *letter.origin;
         let key = format!("redrive {} {number}", letter.task);
@@ -133,6 +131,28 @@ impl Client {
             .await?;
         self.discard(number).await?;
         Ok(receipt)
+    }
+
+    /// The input as it was submitted, byte for byte, while its stream still has it; else as the letter tells it.
+    async fn input_of(
+        &self,
+        number: u64,
+        letter: &DeadLetter,
+    ) -> Result<(Bytes, Option<String>), DeadError> {
+        let names = self.bus().names();
+        let stream = match letter.origin.source.queue {
+            Queue::Inbox => &names.inbox,
+            Queue::Run => &names.log,
+        };
+        if let Some(message) = self.bus().at(stream, letter.origin.source.sequence).await? {
+            let content_type = message.headers.get(header::CONTENT_TYPE).map(str::to_owned);
+            // A stream that was made anew has something else under this number.
+            if input_hash(content_type.as_deref(), &message.payload) == letter.origin.input_hash {
+                return Ok((message.payload, content_type));
+            }
+        }
+        let body = serde_json::to_vec(&letter.input).map_err(|_| DeadError::Input { number })?;
+        Ok((Bytes::from(body), Some(A2A_JSON.to_owned())))
     }
 
     /// Removes a dead letter. The task's log keeps its end.

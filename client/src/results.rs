@@ -106,14 +106,14 @@ impl Results {
             loop {
                 let event = tokio::select! {
                     () = stop.cancelled() => return,
-                    event = events.next() => event,
+                    event = events.glimpse() => event,
                 };
                 let Some(event) = event else { return };
-                let kind = event.headers.get(header::ENTRY).and_then(Kind::from_name);
+                let kind = event.header(header::ENTRY).and_then(Kind::from_name);
                 if kind.is_some_and(Kind::is_terminal)
-                    && let Some(Subject::Event(_, task)) = bus.subjects().parse(&event.subject)
+                    && let Some(Subject::Event(_, task)) = bus.subjects().parse(event.subject())
                 {
-                    lock(&noted).end(task, event.payload);
+                    lock(&noted).end(task, event.into_payload());
                 }
             }
         });

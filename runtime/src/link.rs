@@ -12,7 +12,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The client library's connection task has died and will not come back; only a new process helps.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection to the bus has died; a message with malformed headers can do that (see the log above)")]
+#[error(
+    "the connection to the bus has died; a message with malformed headers can do that (see the log above)"
+)]
 pub struct LinkDied;
 
 /// Keeps a check and the metrics up to date until `stop`.

@@ -125,6 +125,6 @@ async fn a_taken_address_is_named() {
     let again =
         serve(process.addr, process.health.clone(), process.metrics, &process.supervisor).await;
     let error = again.unwrap_err();
-    assert_eq!(error.addr, process.addr);
+    assert_eq!(error.addr, process.addr.to_string());
     assert!(error.to_string().contains(&process.addr.to_string()), "{error}");
 }

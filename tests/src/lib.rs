@@ -3,6 +3,20 @@
 //! Nothing depends on this crate. A suite starts a [`mesh::Mesh`], breaks it, and asks the logs what became of
 //! the tasks.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what the harness cannot do fails the test that asks for it"
+)]
+
+pub mod http;
 pub mod mesh;
+pub mod oracle;
+pub mod otlp;
 pub mod process;
+pub mod python;
+pub mod raw;
+pub mod sim;
 pub mod wait;
+pub mod work;

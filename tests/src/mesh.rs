@@ -97,8 +97,7 @@ impl Mesh {
         let coordinator = Process::start(program, orders, directory.path().join("c0.log")).await;
         let client = Client::new(Bus::connect(bus_settings(&url, "test")).await.unwrap());
         let supervisor = Supervisor::new(Metrics::new("test"));
-        let results =
-            Results::open(client.clone(), Owner::default(), &supervisor).await.unwrap();
+        let results = Results::open(client.clone(), Owner::default(), &supervisor).await.unwrap();
         let mesh = Self {
             server,
             client,
@@ -114,6 +113,24 @@ impl Mesh {
     /// Starts a further node.
     pub async fn node(&self, name: &str) -> Process {
         self.process("node", name, None).await
+    }
+
+    /// Starts a further node with settings and environment variables of its own.
+    pub async fn node_with(
+        &self,
+        name: &str,
+        config: &str,
+        environment: &[(&str, &str)],
+    ) -> Process {
+        let orders = Orders {
+            role: "node".to_owned(),
+            name: name.to_owned(),
+            server: self.server.client_url().to_string(),
+            system: None,
+            config: config.to_owned(),
+        };
+        let log = self.directory.path().join(format!("{name}.log"));
+        Process::start_with(&self.program, orders, log, environment).await
     }
 
     /// Starts a further coordinator, with or without a view of the system account.

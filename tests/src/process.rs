@@ -35,6 +35,7 @@ pub struct ReadyLine {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    program: String,
     /// What it was told to be.
     pub orders: Orders,
     /// Where it serves health and metrics.
@@ -49,9 +50,47 @@ impl Process {
     /// # Panics
     /// When it does not become ready; the message holds its log.
     pub async fn start(program: &str, orders: Orders, log: PathBuf) -> Self {
+        Self::start_with(program, orders, log, &[]).await
+    }
+
+    /// As [`Process::start`], with environment variables beyond the test's own.
+    ///
+    /// # Panics
+    /// As [`Process::start`].
+    pub async fn start_with(
+        program: &str,
+        orders: Orders,
+        log: PathBuf,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        match Self::launch(program, orders, log, environment).await {
+            Ok(process) => process,
+            Err(reason) => panic!("{reason}"),
+        }
+    }
+
+    /// Starts it again after its end, with the same orders. `false` when it ended before it was ready.
+    pub async fn restart(&mut self) -> bool {
+        let (program, orders, log) = (self.program.clone(), self.orders.clone(), self.log.clone());
+        match Self::launch(&program, orders, log, &[]).await {
+            Ok(process) => {
+                *self = process;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn launch(
+        program: &str,
+        orders: Orders,
+        log: PathBuf,
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut child = Command::new(program)
             .arg(serde_json::to_string(&orders).unwrap())
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors)
@@ -64,11 +103,12 @@ impl Process {
             Ok(Ok(Some(line))) => line,
             other => {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
-                panic!("{} is not ready: {other:?}\n{said}", orders.name);
+                return Err(format!("{} is not ready: {other:?}\n{said}", orders.name));
             }
         };
         let ready: ReadyLine = serde_json::from_str(&line).unwrap();
-        Self { child, orders, http: ready.http, log }
+        let program = program.to_owned();
+        Ok(Self { child, program, orders, http: ready.http, log })
     }
 
     /// Its process id.

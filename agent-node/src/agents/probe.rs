@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::message::Part;
+use protocol::task::Artifact;
 use runtime::config::AgentSection;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,6 +56,8 @@ pub struct ProbeInput {
     pub abort: bool,
     /// Say this as status.
     pub status: Option<String>,
+    /// Hand over this text as an artifact after the sleep.
+    pub artifact: Option<String>,
     /// Delegate these inputs to the skill named, and return the results.
     pub delegate: Option<ProbeDelegation>,
     /// Return a text of this many characters.
@@ -134,6 +138,9 @@ impl Agent for Probe {
         if input.steps == 0 {
             rest(&input, context).await?;
         }
+        if let Some(text) = &input.artifact {
+            context.artifact(artifact(text), false, true).await?;
+        }
         misbehave(&input, context)?;
         let children = match &input.delegate {
             None => Vec::new(),
@@ -145,6 +152,16 @@ impl Agent for Probe {
             children,
             text: "x".repeat(input.output_chars),
         })
+    }
+}
+
+fn artifact(text: &str) -> Artifact {
+    Artifact {
+        artifact_id: "found".to_owned(),
+        name: None,
+        description: None,
+        parts: vec![Part::text(text)],
+        metadata: None,
     }
 }
 

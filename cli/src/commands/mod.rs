@@ -3,8 +3,10 @@
 //! The help, the table in `COMMANDS.md` and the shell completions all come from it.
 
 pub(crate) mod agent;
+pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod coordinator;
+pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
@@ -38,6 +40,7 @@ macro_rules! list {
 }
 
 list! {
+    demo::Demo,
     dev::Dev,
     node::Node,
     coordinator::Coordinator,
@@ -46,6 +49,7 @@ list! {
     dlq::Dlq,
     schema::Schema,
     doctor::Doctor,
+    bench::Bench,
     completion::Completion,
     help::Help,
 }

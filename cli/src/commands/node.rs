@@ -1,12 +1,9 @@
 //! `weft node`: a node alone.
 
-use agent_node::agents::AgentKind;
 use agent_node::command::{self, NodeArgs};
 
+use crate::demo_agents::KINDS;
 use crate::failure::Failure;
-
-/// Kinds of agents beyond those of a plain node.
-const KINDS: &[AgentKind] = &[];
 
 /// Run a node: the agents of a settings file
 ///

@@ -67,6 +67,6 @@ pub(crate) fn findings(printer: &mut Printer, findings: &[Finding]) -> Result<()
     let (failed, warnings) = (count(Grade::Failed), count(Grade::Warning));
     printer.line(&match (failed, warnings) {
         (0, 0) => "\nnothing to do".to_owned(),
-        (failed, warnings) => format!("\n{failed} failed, {warnings} warnings"),
+        (failed, warnings) => format!("\nfailed: {failed}, warnings: {warnings}"),
     })
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod dead;
+pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod entry;

@@ -81,7 +81,7 @@ pub(crate) fn one(printer: &mut Printer, task: &Task) -> Result<(), PrintError> 
     let said = task.status.message.as_ref().map(|message| preview(&message.parts, PREVIEW_CHARS));
     let error = task.metadata.as_ref().and_then(|facts| facts.get("weft/error")).map(fault);
     let input = task.history.first().map(|message| preview(&message.parts, PREVIEW_CHARS));
-    printer.facts(&[
+    let mut facts = vec![
         ("task", Some(task.id.clone())),
         ("state", Some(task.status.state.word().to_owned())),
         ("skill", fact("skill")),
@@ -97,12 +97,12 @@ pub(crate) fn one(printer: &mut Printer, task: &Task) -> Result<(), PrintError> 
         ("status", said.filter(|_| error.is_none())),
         ("error", error),
         ("input", input),
-    ])?;
-    for artifact in &task.artifacts {
+    ];
+    facts.extend(task.artifacts.iter().map(|artifact| {
         let name = artifact.name.as_ref().unwrap_or(&artifact.artifact_id);
-        printer.facts(&[(name, Some(preview(&artifact.parts, PREVIEW_CHARS)))])?;
-    }
-    Ok(())
+        (name.as_str(), Some(preview(&artifact.parts, PREVIEW_CHARS)))
+    }));
+    printer.facts(&facts)
 }
 
 /// A fault as the log writes it, for people.

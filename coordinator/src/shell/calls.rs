@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use client::{Client, Receipt, Results, SubmitError};
+use client::{Client, Receipt, SubmitError, WatchError};
 use protocol::fault::{Fault, code};
 use protocol::header::Headers;
 use protocol::id::Owner;
@@ -13,6 +13,7 @@ use protocol::subject::Subject;
 use runtime::bus::{Message, Outgoing, StoreError};
 use runtime::supervisor::{Kind, Supervisor};
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::care::Closed;
@@ -31,17 +32,15 @@ pub(crate) async fn serve(
     let bus = client.bus().clone();
     let mut calls =
         bus.subscribe(bus.subjects().all_calls(), Some(GROUP)).await.map_err(|_| Closed)?;
-    let results =
-        Results::open(client.clone(), Owner::default(), &supervisor).await.map_err(|_| Closed)?;
     loop {
         let call = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             call = calls.next() => call.ok_or(Closed)?,
         };
-        let (client, results) = (client.clone(), results.clone());
+        let client = client.clone();
         supervisor.spawn("call", Kind::Work, async move {
             if let Some(reply) = call.reply.clone() {
-                let body = match answer(&client, &results, call).await {
+                let body = match answer(&client, call).await {
                     Ok(task) => task,
                     Err(fault) => json!({ "error": fault }),
                 };
@@ -52,11 +51,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn answer(
-    client: &Client,
-    results: &Results,
-    call: Message,
-) -> Result<serde_json::Value, Fault> {
+async fn answer(client: &Client, call: Message) -> Result<serde_json::Value, Fault> {
     let bus = client.bus();
     let Some(Subject::Call(skill)) = bus.subjects().parse(&call.subject) else {
         return Err(Fault::new(code::BAD_HEADER, format!("{:?} names no skill", call.subject)));
@@ -66,10 +61,20 @@ async fn answer(
     let unavailable = |error: &dyn std::fmt::Display| {
         Fault::new(code::BUS_UNAVAILABLE, error.to_string()).at(format!("task {}", receipt.task))
     };
-    results.end_of(&receipt.task, WAIT_MAX).await.map_err(|error| unavailable(&error))?;
+    match timeout(WAIT_MAX, end_of(client, &receipt)).await {
+        Ok(ended) => ended.map_err(|error| unavailable(&error))?,
+        Err(late) => return Err(unavailable(&late)),
+    }
     let task =
         client.task(&receipt.owner, &receipt.task).await.map_err(|error| unavailable(&error))?;
     serde_json::to_value(task).map_err(|error| unavailable(&error))
+}
+
+/// Follows this one task: a subscription to all results would cost the mesh a message for every task there is.
+async fn end_of(client: &Client, receipt: &Receipt) -> Result<(), WatchError> {
+    let mut watch = client.watch(&receipt.owner, &receipt.task).await?;
+    while watch.next().await?.is_some() {}
+    Ok(())
 }
 
 async fn store(client: &Client, message: Outgoing) -> Result<Receipt, Fault> {

@@ -13,6 +13,7 @@ use protocol::header;
 use protocol::id::{Owner, TaskId};
 use protocol::log::TaskLog;
 use protocol::subject::Subject;
+use protocol::task::TaskState;
 use protocol::topology::CARE_CONSUMER;
 use runtime::bus::{Bus, Delivery, PullError, Pulled};
 use runtime::metric::Metrics;
@@ -83,22 +84,20 @@ impl Care {
 
     /// Works on a batch, the wakes of one task together.
     async fn work_on(&self, batch: Vec<Delivery>) {
-        let mut wakes: BTreeMap<(Owner, TaskId), Vec<Delivery>> = BTreeMap::new();
+        let mut wakes: BTreeMap<(Owner, TaskId), Vec<String>> = BTreeMap::new();
         let mut cancels = Vec::new();
         for delivery in batch {
             match self.bus().subjects().parse(&delivery.subject) {
                 Some(Subject::Wake(owner, task)) => {
-                    wakes.entry((owner, task)).or_default().push(delivery);
+                    wakes.entry((owner, task)).or_default().push(delivery.ack_subject);
                 }
                 Some(Subject::Cancel(owner, task)) => cancels.push((owner, task, delivery)),
                 Some(_) | None => self.bus().ack(&delivery.ack_subject).await,
             }
         }
         futures_util::stream::iter(wakes)
-            .for_each_concurrent(WORKERS, |((owner, task), deliveries)| async move {
-                let again = deliveries.iter().any(|delivery| delivery.position.delivered > 1);
-                let settled = self.wake(&owner, &task, again).await;
-                let acks = deliveries.into_iter().map(|delivery| delivery.ack_subject).collect();
+            .for_each_concurrent(WORKERS, |((owner, task), acks)| async move {
+                let settled = self.wake(&owner, &task).await;
                 self.settle(&task, settled, acks).await;
             })
             .await;
@@ -131,14 +130,11 @@ impl Care {
         }
     }
 
-    /// Looks at a waiting task; `Some` asks to look again after that time. Only a wake that comes `again` can be the
-    /// sign of a coordinator that died between an entry and its consequences.
-    async fn wake(
-        &self,
-        owner: &Owner,
-        task: &TaskId,
-        again: bool,
-    ) -> Result<Option<Duration>, LogError> {
+    /// Looks at a waiting task; `Some` asks to look again after that time.
+    ///
+    /// A task that does not wait has its consequences published again, even on a wake's first delivery: whoever
+    /// resumed it may have died before it published, on a wake that somebody else had settled meanwhile.
+    async fn wake(&self, owner: &Owner, task: &TaskId) -> Result<Option<Duration>, LogError> {
         self.metrics.coordinator.wakes.inc();
         let mut log = self.logs.read(owner, task).await?;
         match wake::wake(&log) {
@@ -147,9 +143,7 @@ impl Care {
                 Ok(None)
             }
             Wake::CarryOut => {
-                if again {
-                    self.logs.carry_out(task, &log).await?;
-                }
+                self.logs.carry_out(task, &log).await?;
                 Ok(None)
             }
             Wake::LookAtChildren { position } => {
@@ -198,7 +192,14 @@ impl Care {
         let mut log = self.logs.read(owner, task).await?;
         let (asked_at, now) = (delivery.position.stored_at, self.logs.clock.now());
         match cancel::cancel(&log, asked_at, now) {
-            Cancel::Done => Ok(None),
+            Cancel::Done => {
+                // Whoever canceled it may have died before it published what follows.
+                self.logs.carry_out(task, &log).await?;
+                if log.state == TaskState::Canceled {
+                    self.cancel_children(owner, &log).await?;
+                }
+                Ok(None)
+            }
             Cancel::Later { wait } => Ok(Some(wait)),
             Cancel::End(event) => {
                 self.logs.append(owner, task, &mut log, event, None).await?;

@@ -190,7 +190,7 @@ mod tests {
             ("bad", "cannot be used: EOF"),
             ("hub", "sets \"jetstream_domain\""),
         ] {
-            let error = home.context(name).unwrap_err().to_string();
+            let error = home.context(name).err().unwrap().to_string();
             assert!(error.contains(told), "{name}: {error}");
         }
         assert!(home.selected().unwrap().is_none());

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use protocol::header::Headers;
 use protocol::id::Skill;
 use protocol::subject::Subject;
-use protocol::topology::{self, CARE_CONSUMER, Capacity, ConsumerSpec, Names};
+use protocol::topology::{self, CARE_CONSUMER, Capacity, ConsumerSpec, Names, StreamSpec};
 use protocol::{Owner, Timestamp};
 use serde::Deserialize;
 
@@ -120,11 +120,15 @@ impl Bus {
     /// operators choose per mesh is not judged.
     pub async fn diagnose(&self, capacity: Option<&Capacity>, clock: &Clock) -> Diagnosis {
         let mut found = Diagnosis::default();
-        self.diagnose_streams(capacity, clock, &mut found).await;
-        self.diagnose_buckets(&mut found).await;
-        self.diagnose_consumers(capacity, &mut found).await;
-        self.try_submitting(&mut found).await;
-        found.account = self.jetstream.query_account().await.ok().map(|account| AccountFill {
+        let wanted = capacity.cloned().unwrap_or_default();
+        // Side by side: where something is not permitted, each answer takes as long as the limit allows.
+        let ((), submitting, account) = tokio::join!(
+            self.diagnose_streams(&wanted, clock, &mut found),
+            self.try_submitting(),
+            self.jetstream.query_account(),
+        );
+        found.unreadable.extend(submitting);
+        found.account = account.ok().map(|account| AccountFill {
             bytes: account.storage,
             bytes_max: account
                 .limits
@@ -132,90 +136,65 @@ impl Bus {
                 .and_then(|max| u64::try_from(max).ok())
                 .filter(|max| *max > 0),
         });
+        self.diagnose_consumers(&wanted, &mut found).await;
         if capacity.is_none() {
             found.differences.retain(|difference| !CHOSEN.contains(&difference.setting));
         }
         found
     }
 
-    async fn diagnose_streams(
-        &self,
-        capacity: Option<&Capacity>,
-        clock: &Clock,
-        found: &mut Diagnosis,
-    ) {
-        let subjects = self.subjects().clone();
-        let wanted = capacity.cloned().unwrap_or_default();
-        for spec in topology::streams(&subjects, &wanted) {
-            let what = format!("stream {}", spec.name);
-            let asked_at = clock.now();
-            let counted = if spec.schedules { subjects.all_dead() } else { subjects.all_tasks() };
-            let answer = match self.stream_answer(&spec.name, &counted).await {
-                Ok(answer) => answer,
-                Err(reason) => {
-                    found.unreadable.push((what, reason));
-                    continue;
-                }
-            };
-            if found.server_ahead_ms.is_none() {
-                found.server_ahead_ms = ahead(answer.ts.as_deref(), asked_at, clock.now());
-            }
-            match (answer.error, answer.config, answer.state) {
-                (None, Some(config), Some(state)) => {
-                    found.streams.push(StreamFill {
-                        name: spec.name.clone(),
-                        messages: state.messages,
-                        bytes: state.bytes,
-                        bytes_max: u64::try_from(config.max_bytes).ok().filter(|max| *max > 0),
-                    });
-                    found.count(self, state.subjects);
-                    found.differences.extend(compare_streams(
-                        &spec.name,
-                        &config,
-                        &stream_config(&spec),
-                    ));
-                }
-                // 10059: there is no such stream.
-                (Some(error), ..) if error.err_code == 10_059 => found.missing.push(what),
-                (Some(error), ..) => found.unreadable.push((what, error.description)),
-                (None, ..) => found.unreadable.push((what, "an incomplete answer".to_owned())),
-            }
-        }
-    }
-
-    async fn stream_answer(&self, stream: &str, filter: &str) -> Result<StreamAnswer, String> {
-        let subject = format!("$JS.API.STREAM.INFO.{stream}");
-        let body = serde_json::json!({ "subjects_filter": filter }).to_string();
-        let answer = self.ask(subject.clone(), &Headers::new(), body.into(), REQUEST_TIMEOUT).await;
-        let answer = answer
-            .map_err(|error| self.shared.watch.violation(&subject).unwrap_or(error.reason))?;
-        serde_json::from_slice(&answer.payload).map_err(|error| error.to_string())
-    }
-
-    async fn diagnose_buckets(&self, found: &mut Diagnosis) {
-        let names = self.names();
+    async fn diagnose_streams(&self, wanted: &Capacity, clock: &Clock, found: &mut Diagnosis) {
+        let (subjects, names) = (self.subjects().clone(), self.names());
+        let specs = topology::streams(&subjects, wanted);
         let stores = [
             (format!("bucket {}", names.agents), format!("KV_{}", names.agents)),
             (format!("bucket {}", names.state), format!("KV_{}", names.state)),
             (format!("object store {}", names.artifacts), format!("OBJ_{}", names.artifacts)),
         ];
-        for (what, stream) in stores {
-            match self.stream_answer(&stream, "").await {
-                Ok(StreamAnswer { error: None, .. }) => {}
-                Ok(StreamAnswer { error: Some(error), .. }) if error.err_code == 10_059 => {
-                    found.missing.push(what);
-                }
-                Ok(StreamAnswer { error: Some(error), .. }) => {
-                    found.unreadable.push((what, error.description));
+        let all = specs
+            .iter()
+            .map(|spec| {
+                let counted =
+                    if spec.schedules { subjects.all_dead() } else { subjects.all_tasks() };
+                (format!("stream {}", spec.name), spec.name.clone(), counted, Some(spec))
+            })
+            .chain(stores.into_iter().map(|(what, name)| (what, name, String::new(), None)));
+        let asked = all.map(|(what, name, counted, spec)| async move {
+            (what, self.stream_answer(&name, &counted, clock).await, spec)
+        });
+        for (what, answer, spec) in futures_util::future::join_all(asked).await {
+            match answer {
+                Ok((answer, ahead_ms)) => {
+                    found.server_ahead_ms = found.server_ahead_ms.or(ahead_ms);
+                    found.note_stream(self, what, answer, spec);
                 }
                 Err(reason) => found.unreadable.push((what, reason)),
             }
         }
     }
 
-    async fn diagnose_consumers(&self, capacity: Option<&Capacity>, found: &mut Diagnosis) {
+    /// What a stream says, and by how much the server's clock is ahead.
+    async fn stream_answer(
+        &self,
+        stream: &str,
+        filter: &str,
+        clock: &Clock,
+    ) -> Result<(StreamAnswer, Option<i64>), String> {
+        let subject = format!("$JS.API.STREAM.INFO.{stream}");
+        let body = serde_json::json!({ "subjects_filter": filter }).to_string();
+        let asked_at = clock.now();
+        let answer = self.ask(subject.clone(), &Headers::new(), body.into(), REQUEST_TIMEOUT).await;
+        let heard_at = clock.now();
+        let answer = answer
+            .map_err(|error| self.shared.watch.violation(&subject).unwrap_or(error.reason))?;
+        let answer: StreamAnswer =
+            serde_json::from_slice(&answer.payload).map_err(|error| error.to_string())?;
+        let ahead_ms = ahead(answer.ts.as_deref(), asked_at, heard_at);
+        Ok((answer, ahead_ms))
+    }
+
+    async fn diagnose_consumers(&self, wanted: &Capacity, found: &mut Diagnosis) {
         let names = self.names();
-        let wanted = capacity.cloned().unwrap_or_default();
         for name in [&names.inbox, &names.log] {
             if !found.streams.iter().any(|stream| stream.name == *name) {
                 continue;
@@ -228,7 +207,7 @@ impl Bus {
                 }
             };
             match listed {
-                Ok(consumers) => found.note_consumers(self, name, &consumers, &wanted),
+                Ok(consumers) => found.note_consumers(self, name, &consumers, wanted),
                 Err(error) => {
                     found.unreadable.push((format!("consumers of {name}"), error.to_string()));
                 }
@@ -236,24 +215,58 @@ impl Bus {
         }
     }
 
-    /// Asks for a write that the fence refuses: whether this user may submit at all.
-    async fn try_submitting(&self, found: &mut Diagnosis) {
-        let Ok(skill) = Skill::parse("doctor") else { return };
+    /// Asks for a write that the fence refuses: whether this user may submit at all, and if not, why.
+    async fn try_submitting(&self) -> Option<(String, String)> {
+        let skill = Skill::parse("doctor").ok()?;
         let subject = self.subjects().task(&skill, &Owner::default());
         let message = Outgoing {
             expected_last: Some(NEVER),
             ..Outgoing::new(subject.clone(), Headers::new(), Bytes::new())
         };
-        let refused = match self.store(message).await {
+        match self.store(message).await {
             // A missing stream has been noted already.
-            Err(StoreError::Fenced | StoreError::NoStream { .. }) | Ok(_) => return,
-            Err(error) => error,
-        };
-        found.unreadable.push((format!("submitting to {subject}"), refused.to_string()));
+            Err(StoreError::Fenced | StoreError::NoStream { .. }) | Ok(_) => None,
+            Err(error) => Some((format!("submitting to {subject}"), error.to_string())),
+        }
     }
 }
 
 impl Diagnosis {
+    fn note_stream(
+        &mut self,
+        bus: &Bus,
+        what: String,
+        answer: StreamAnswer,
+        spec: Option<&StreamSpec>,
+    ) {
+        match (answer.error, answer.config, answer.state, spec) {
+            // 10059: there is no such stream.
+            (Some(error), ..) if error.err_code == 10_059 => self.missing.push(what),
+            (Some(error), ..) => self.unreadable.push((what, error.description)),
+            (None, Some(config), Some(state), Some(spec)) => {
+                self.streams.push(StreamFill {
+                    name: spec.name.clone(),
+                    messages: state.messages,
+                    bytes: state.bytes,
+                    bytes_max: u64::try_from(config.max_bytes).ok().filter(|max| *max > 0),
+                });
+                self.count(bus, state.subjects);
+                let wanted = stream_config(spec);
+                self.differences.extend(compare_streams(&spec.name, &config, &wanted));
+            }
+            (None, Some(_), Some(_), None) => {}
+            (None, ..) => self.unreadable.push((what, "an incomplete answer".to_owned())),
+        }
+    }
+
+    /// Whether something whose name ends like this is there and can be read.
+    #[must_use]
+    pub fn can_read(&self, name: &str) -> bool {
+        let lacks = |what: &str| what.ends_with(name);
+        !self.missing.iter().any(|what| lacks(what))
+            && !self.unreadable.iter().any(|(what, _)| lacks(what))
+    }
+
     fn count(&mut self, bus: &Bus, counts: HashMap<String, u64>) {
         for (subject, count) in counts {
             let (skill, counts) = match bus.subjects().parse(&subject) {

@@ -1,12 +1,18 @@
 //! The key-value buckets: small values by key, with a time to live for heartbeats.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use protocol::header::{Headers, TTL};
 
-use super::{Bus, Outgoing, StoreError};
+use super::{Bus, Outgoing, StoreError, StoredMessage};
+
+/// Says that a message is no value but the end of its key.
+const OPERATION: &str = "KV-Operation";
+/// Says so of a message that the server wrote when a value's time was over.
+const MARKER: &str = "Nats-Marker-Reason";
 
 /// Why a bucket did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +66,7 @@ impl Bus {
     /// # Errors
     /// When the removal is not stored.
     pub async fn remove_key(&self, bucket: &str, key: &str) -> Result<(), KvError> {
-        let headers = Headers::new().with("KV-Operation", "DEL");
+        let headers = Headers::new().with(OPERATION, "DEL");
         self.store(Outgoing::new(format!("$KV.{bucket}.{key}"), headers, Bytes::new()))
             .await
             .map(drop)
@@ -71,21 +77,29 @@ impl Bus {
             })
     }
 
-    /// All keys and values of a bucket.
+    /// All keys and values of a bucket, read from its stream: listing keys as the client library does leaves a
+    /// consumer behind each time.
     ///
     /// # Errors
     /// When the bucket cannot be read.
     pub async fn entries(&self, bucket: &str) -> Result<Vec<(String, Bytes)>, KvError> {
-        let fail = |reason: String| KvError::Read { bucket: bucket.to_owned(), reason };
-        let store =
-            self.jetstream.get_key_value(bucket).await.map_err(|error| fail(error.to_string()))?;
-        let mut keys = store.keys().await.map_err(|error| fail(error.to_string()))?;
-        let mut found = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| fail(error.to_string()))?;
-            let value = store.get(&key).await.map_err(|error| fail(error.to_string()))?;
-            found.extend(value.map(|value| (key, value)));
-        }
-        Ok(found)
+        let prefix = format!("$KV.{bucket}.");
+        let mut found = BTreeMap::new();
+        let keep = |message: StoredMessage| {
+            if let Some(key) = message.subject.strip_prefix(&prefix) {
+                let gone =
+                    [OPERATION, MARKER].iter().any(|name| message.headers.get(name).is_some());
+                if gone {
+                    found.remove(key);
+                } else {
+                    found.insert(key.to_owned(), message.payload);
+                }
+            }
+            ControlFlow::Continue(())
+        };
+        self.scan(&format!("KV_{bucket}"), &format!("{prefix}>"), 1, keep).await.map_err(
+            |error| KvError::Read { bucket: bucket.to_owned(), reason: error.to_string() },
+        )?;
+        Ok(found.into_iter().collect())
     }
 }

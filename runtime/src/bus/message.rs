@@ -45,6 +45,33 @@ pub(super) fn write_headers(headers: &Headers) -> async_nats::HeaderMap {
     map
 }
 
+/// A message as whoever sees many of them and reads few wants it: nothing is copied.
+#[derive(Debug)]
+pub struct Glimpse(async_nats::Message);
+
+impl Glimpse {
+    /// Its subject.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// The first value of a header whose name is spelt as here.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let headers = self.0.headers.as_ref()?;
+        let (_, values) =
+            headers.iter().find(|(found, _)| AsRef::<[u8]>::as_ref(found) == name.as_bytes())?;
+        values.first().map(async_nats::HeaderValue::as_str)
+    }
+
+    /// Its body.
+    #[must_use]
+    pub fn into_payload(self) -> Bytes {
+        self.0.payload
+    }
+}
+
 /// A core subscription.
 #[derive(Debug)]
 pub struct Subscription(async_nats::Subscriber);
@@ -53,6 +80,11 @@ impl Subscription {
     /// The next message; `None` once the connection is closed for good.
     pub async fn next(&mut self) -> Option<Message> {
         self.0.next().await.map(Message::from)
+    }
+
+    /// The next message, uncopied; `None` once the connection is closed for good.
+    pub async fn glimpse(&mut self) -> Option<Glimpse> {
+        self.0.next().await.map(Glimpse)
     }
 }
 

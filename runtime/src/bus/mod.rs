@@ -26,7 +26,7 @@ pub use connect::{BusSettings, ConnectError, Credentials, ServerFacts, TlsFiles}
 pub use delivery::{Delivery, Position};
 pub use diagnose::{AccountFill, Diagnosis, SkillQueue, StreamFill};
 pub use kv::KvError;
-pub use message::{AskError, Message, SubscribeError, Subscription};
+pub use message::{AskError, Glimpse, Message, SubscribeError, Subscription};
 pub use objects::ObjectError;
 pub use provision::{Difference, ProvisionError, Provisioned, SYNC_ALWAYS};
 pub use pull::{ConsumerFacts, PullError, Pulled, Puller};

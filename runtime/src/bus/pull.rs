@@ -8,11 +8,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
+use protocol::Timestamp;
 use protocol::header::Headers;
 use serde::Deserialize;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::message::AskError;
 use super::{Bus, Delivery, REQUEST_TIMEOUT};
@@ -23,6 +24,10 @@ const EXPIRES: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const HEARTBEAT_STATUS: u16 = 100;
 const SILENCE_MAX: Duration = Duration::from_millis(2_500);
+/// How long what is on its way may take to arrive when a puller is closed.
+const CLOSE_LIMIT: Duration = Duration::from_millis(500);
+/// Answers other than deliveries that may be on their way then.
+const STATUSES_MAX: usize = 16;
 
 /// What a consumer says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub struct ConsumerFacts {
     pub pending: u64,
     /// Deliveries in flight.
     pub ack_pending: u64,
+    /// When the server said so, by its clock.
+    pub at: Timestamp,
 }
 
 /// Why a consumer cannot be pulled from.
@@ -82,6 +89,9 @@ pub struct Puller {
     ends_at: Instant,
     heard_at: Instant,
     connections: watch::Receiver<u64>,
+    /// Messages that came over the inbox.
+    heard: u64,
+    restarts: u64,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +102,8 @@ struct InfoAnswer {
     num_pending: u64,
     #[serde(default)]
     num_ack_pending: u64,
+    #[serde(default)]
+    ts: String,
 }
 
 #[derive(Deserialize)]
@@ -148,6 +160,7 @@ impl Bus {
                     .is_some_and(|sync| sync == super::SYNC_ALWAYS),
                 pending: info.num_pending,
                 ack_pending: info.num_ack_pending,
+                at: Timestamp::parse(&info.ts).map_err(|error| fail(error.to_string()))?,
             }),
         }
     }
@@ -173,6 +186,8 @@ impl Bus {
             ends_at: Instant::now(),
             heard_at: Instant::now(),
             connections: self.connections(),
+            heard: 0,
+            restarts: 0,
         })
     }
 }
@@ -182,6 +197,48 @@ impl Puller {
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.outstanding
+    }
+
+    /// How often the other side was, or may have been, replaced by one that knows less: a new connection, a
+    /// leader that fell silent or stepped down.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Stops and returns what was on its way; it belongs to this process until it is given back.
+    ///
+    /// A server keeps delivering until it has read the UNSUB, and the client library drops what comes after it has
+    /// sent it. So the subscription is told to end after a number of messages, and answers to requests that ask
+    /// for nothing make up that number.
+    pub async fn close(mut self) -> Vec<Delivery> {
+        let filling = self.outstanding + STATUSES_MAX;
+        let last = self.heard + u64::try_from(filling).unwrap_or(u64::MAX);
+        // The two sides count alike over one connection only.
+        let counted = self.restarts == 0 && self.subscriber.unsubscribe_after(last).await.is_ok();
+        let mut left = Vec::new();
+        if !counted {
+            self.subscriber.drain().await.ok();
+        }
+        let publish = async {
+            for _ in 0..if counted { filling } else { 0 } {
+                let (subject, inbox) = (self.request_subject.clone(), self.inbox.clone());
+                let bad = Bytes::from_static(b"{");
+                self.bus.client.publish_with_reply(subject, inbox, bad).await.ok();
+            }
+        };
+        let receive = async {
+            while let Some(message) = self.subscriber.next().await {
+                if message.status.is_none() {
+                    left.extend(Delivery::read(message));
+                }
+            }
+        };
+        let both = async { tokio::join!(publish, receive) };
+        if timeout(CLOSE_LIMIT, both).await.is_err() {
+            tracing::debug!(reason = "not all answers came", "puller closed");
+        }
+        left
     }
 
     /// Asks for this many deliveries more.
@@ -211,12 +268,27 @@ impl Puller {
         }
     }
 
+    /// What has arrived already, if anything has.
+    pub fn next_ready(&mut self) -> Option<Pulled> {
+        loop {
+            match self.subscriber.next().now_or_never()? {
+                None => return Some(Pulled::Closed),
+                Some(message) => {
+                    if let Some(pulled) = self.take(message) {
+                        return Some(pulled);
+                    }
+                }
+            }
+        }
+    }
+
     /// The next thing that happens. Cancel safe.
     pub async fn next(&mut self) -> Pulled {
         loop {
             let waits = self.outstanding > 0;
             let wake_at = self.ends_at.min(self.heard_at + SILENCE_MAX);
             tokio::select! {
+                biased;
                 message = self.subscriber.next() => match message {
                     None => return Pulled::Closed,
                     Some(message) => if let Some(pulled) = self.take(message) {
@@ -228,10 +300,12 @@ impl Puller {
                         return Pulled::Closed;
                     }
                     self.outstanding = 0;
+                    self.restarts += 1;
                     return Pulled::Fewer;
                 }
                 () = sleep_until(wake_at), if waits => {
                     self.outstanding = 0;
+                    self.restarts += 1;
                     return Pulled::Fewer;
                 }
             }
@@ -240,6 +314,7 @@ impl Puller {
 
     fn take(&mut self, message: async_nats::Message) -> Option<Pulled> {
         self.heard_at = Instant::now();
+        self.heard += 1;
         let Some(status) = message.status else {
             let delivery = Delivery::read(message)?;
             self.outstanding = self.outstanding.saturating_sub(1);
@@ -254,6 +329,7 @@ impl Puller {
             .and_then(|headers| headers.get("Nats-Pending-Messages"))
             .and_then(|count| count.as_str().parse::<usize>().ok());
         // Without a count the consumer itself is gone or moves: all its requests are.
+        self.restarts += u64::from(left.is_none());
         self.outstanding = left.map_or(0, |left| self.outstanding.saturating_sub(left));
         Some(Pulled::Fewer)
     }

@@ -19,6 +19,14 @@ use super::{Bus, REQUEST_TIMEOUT};
 
 /// Messages asked for at once when a whole subject is read.
 const PAGE: usize = 256;
+/// On the end of a page: how many messages it leaves.
+const NUM_PENDING: &str = "Nats-Num-Pending";
+
+/// Some messages, and whether there are more behind them.
+struct Page {
+    messages: Vec<StoredMessage>,
+    more: bool,
+}
 /// Subjects asked for at once; the server refuses more than 1,024.
 const SUBJECTS_MAX: usize = 512;
 
@@ -115,9 +123,8 @@ impl Bus {
             let from = found.last().map_or(1, |last| last.sequence + 1);
             let body = serde_json::json!({"seq": from, "batch": PAGE, "next_by_subj": subject});
             let page = self.direct_many(stream, body).await?;
-            let full = page.len() >= PAGE;
-            found.extend(page);
-            if !full {
+            found.extend(page.messages);
+            if !page.more {
                 return Ok(found);
             }
         }
@@ -134,17 +141,21 @@ impl Bus {
     ) -> Result<Vec<StoredMessage>, ReadError> {
         let mut found = Vec::with_capacity(subjects.len());
         for some in subjects.chunks(SUBJECTS_MAX) {
-            let body = serde_json::json!({"multi_last": some});
-            found.extend(self.direct_many(stream, body).await?);
+            let mut left = some.to_vec();
+            loop {
+                let body = serde_json::json!({"multi_last": left});
+                let page = self.direct_many(stream, body).await?;
+                left.retain(|subject| page.messages.iter().all(|one| one.subject != *subject));
+                found.extend(page.messages);
+                if !page.more {
+                    break;
+                }
+            }
         }
         Ok(found)
     }
 
-    async fn direct_many(
-        &self,
-        stream: &str,
-        body: serde_json::Value,
-    ) -> Result<Vec<StoredMessage>, ReadError> {
+    async fn direct_many(&self, stream: &str, body: serde_json::Value) -> Result<Page, ReadError> {
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
         let fail = |reason: &str| self.read_error(stream, &subject, reason);
         let inbox = self.client.new_inbox();
@@ -156,13 +167,21 @@ impl Bus {
             .map_err(|error| fail(&error.to_string()))?;
         let mut found = Vec::new();
         loop {
+            // A page of large messages ends early: only what the server says is left tells whether it is the last.
             let answer = tokio::time::timeout(REQUEST_TIMEOUT, answers.next())
                 .await
                 .map_err(|_| fail("timed out"))?
                 .ok_or_else(|| fail("connection closed"))?;
             match answer.status.map(|status| status.as_u16()) {
                 None => found.extend(read_direct(answer)),
-                Some(204 | 404) => return Ok(found),
+                Some(204 | 404) => {
+                    let left = answer
+                        .headers
+                        .as_ref()
+                        .and_then(|all| all.get(NUM_PENDING)?.as_str().parse().ok());
+                    let more = left.is_some_and(|left: u64| left > 0) && !found.is_empty();
+                    return Ok(Page { messages: found, more });
+                }
                 Some(other) => {
                     return Err(fail(&format!(
                         "status {other}: {}",
@@ -340,14 +359,13 @@ impl Bus {
         loop {
             let body = serde_json::json!({"seq": next, "batch": PAGE, "next_by_subj": filter});
             let page = self.direct_many(stream, body).await?;
-            let full = page.len() >= PAGE;
-            for message in page {
+            for message in page.messages {
                 next = message.sequence + 1;
                 if visit(message).is_break() {
                     return Ok(());
                 }
             }
-            if !full {
+            if !page.more {
                 return Ok(());
             }
         }
@@ -458,15 +476,28 @@ impl LeaderMessage {
     }
 }
 
-/// Whether the client library would take a header block: UTF-8, a name and a colon on each line.
+/// Whether the client library would take a header block as one of a message: judged as it parses, since it panics
+/// or drops the connection over what it does not take, and takes a status for its own.
 fn well_formed(block: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(block) else { return false };
-    text.lines().skip(1).filter(|line| !line.is_empty()).all(|line| {
-        line.starts_with(char::is_whitespace)
-            || line.split_once(':').is_some_and(|(name, _)| {
-                !name.is_empty() && name.bytes().all(|byte| (33..=126).contains(&byte))
-            })
-    })
+    let mut lines = text.lines().peekable();
+    if lines.next().map(str::trim_end) != Some("NATS/1.0") {
+        return false;
+    }
+    while let Some(line) = lines.next() {
+        if line.is_empty() {
+            continue;
+        }
+        let Some((name, value)) = line.split_once(':') else { return false };
+        let mut value = value.trim_start().to_owned();
+        while let Some(more) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
+            value.push_str(more);
+        }
+        if !name.chars().all(|c| c.is_ascii_graphic()) || value.trim_end().contains('\r') {
+            return false;
+        }
+    }
+    true
 }
 
 /// Reads a header block leniently: bytes that are no UTF-8 are replaced.

@@ -34,4 +34,5 @@ pub use config::{
 };
 pub use download::DownloadError;
 pub use find::{FindError, FindOptions, Found, Place, Skipped, find};
+pub use guard::Guard;
 pub use version::{MINIMUM, PINNED, Unusable, Version};

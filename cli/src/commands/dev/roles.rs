@@ -38,7 +38,8 @@ struct Role {
     name: &'static str,
     stop: CancellationToken,
     ready: Option<oneshot::Receiver<Option<SocketAddr>>>,
-    end: oneshot::Receiver<Result<(), String>>,
+    /// Gone once it has been heard.
+    end: Option<oneshot::Receiver<Result<(), String>>>,
 }
 
 /// Both roles.
@@ -191,11 +192,14 @@ impl Mesh {
         }
         for role in roles.into_iter().flatten() {
             role.stop.cancel();
-            if in_order {
-                // What it says was said in its log.
-                drop(role.end.await);
-            } else {
-                drop(tokio::time::timeout(END_LIMIT, role.end).await);
+            let Some(end) = role.end else { continue };
+            let ended =
+                if in_order { Ok(end.await) } else { tokio::time::timeout(END_LIMIT, end).await };
+            match ended {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(reason))) => tracing::warn!(role = role.name, reason, "ended badly"),
+                Ok(Err(_)) => tracing::warn!(role = role.name, "ended by a panic"),
+                Err(_) => tracing::warn!(role = role.name, "still runs"),
             }
         }
     }
@@ -222,7 +226,7 @@ impl Role {
             // The other side is gone only when the process is.
             drop(tell_end.send(role.await));
         });
-        Self { name, stop, ready: Some(ready), end }
+        Self { name, stop, ready: Some(ready), end: Some(end) }
     }
 
     /// Where it serves health and metrics, once it is ready.
@@ -245,7 +249,12 @@ impl Role {
     }
 
     async fn reason(&mut self) -> RoleEnded {
-        let reason = match (&mut self.end).await {
+        let ended = match &mut self.end {
+            Some(end) => end.await,
+            None => std::future::pending().await,
+        };
+        self.end = None;
+        let reason = match ended {
             Ok(Ok(())) => "without an error".to_owned(),
             Ok(Err(reason)) => reason,
             Err(_) => "it panicked; see the log".to_owned(),

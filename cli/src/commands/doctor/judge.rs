@@ -142,8 +142,10 @@ pub(super) fn clock(server_ahead_ms: Option<i64>) -> Finding {
         .todo("run a time service (NTP) on both: deadlines and retries follow the clock")
 }
 
-pub(super) fn coordinators(pulling: Option<usize>) -> Finding {
+/// `seen` says whether the stream with the coordinators' consumer could be read.
+pub(super) fn coordinators(pulling: Option<usize>, seen: bool) -> Finding {
     match pulling {
+        None if !seen => Finding::new("coordinators", Grade::Unknown, "nobody can tell from here"),
         Some(0) | None => Finding::new("coordinators", Grade::Warning, "no coordinator is at work")
             .todo("start one (weft coordinator): without it waiting tasks do not go on and queued ones cannot be canceled"),
         Some(requests) => {
@@ -167,7 +169,7 @@ pub(super) fn agents(
                 .todo("start a node (weft node --config weft.toml)"),
         );
     } else {
-        let found = format!("{} skills on {} nodes", serving.len(), nodes.len());
+        let found = format!("skills served: {}, nodes: {}", serving.len(), nodes.len());
         all.push(Finding::new("agents", Grade::Ok, found));
     }
     for agent in agents.iter().filter(|agent| now.since(agent.seen_at) > HEARTBEAT_TTL) {
@@ -192,8 +194,28 @@ pub(super) fn agents(
     all
 }
 
-pub(super) fn dead_letters(counts: &[(Skill, u64)]) -> Finding {
-    let total: u64 = counts.iter().map(|(_, count)| count).sum();
+/// Skills that somebody asks for and that no node has ever served: without a consumer nothing waits anywhere.
+pub(super) fn never_served(
+    submissions: &BTreeMap<Skill, u64>,
+    queues: &[SkillQueue],
+) -> Vec<Finding> {
+    let known: BTreeSet<&Skill> = queues.iter().map(|queue| &queue.skill).collect();
+    let unknown = submissions.iter().filter(|(skill, _)| !known.contains(skill));
+    let finding = |(skill, count): (&Skill, &u64)| {
+        let found =
+            format!("{count} tasks were submitted to skill {skill}, which no node has ever served");
+        Finding::new("agents", Grade::Warning, found)
+            .todo(format!("start a node with an agent for skill {skill}, or correct who submits"))
+    };
+    unknown.map(finding).collect()
+}
+
+/// `seen` says whether the stream that holds them could be read.
+pub(super) fn dead_letters(counts: &BTreeMap<Skill, u64>, seen: bool) -> Finding {
+    if !seen {
+        return Finding::new("dead letters", Grade::Unknown, "nobody can tell from here");
+    }
+    let total: u64 = counts.values().sum();
     if total == 0 {
         return Finding::new("dead letters", Grade::Ok, "none");
     }
@@ -231,11 +253,13 @@ mod tests {
             (clock(Some(501)).grade, Grade::Warning),
             (clock(Some(-5_001)).grade, Grade::Failed),
             (clock(None).grade, Grade::Unknown),
-            (coordinators(Some(0)).grade, Grade::Warning),
-            (coordinators(None).grade, Grade::Warning),
-            (coordinators(Some(1)).grade, Grade::Ok),
-            (dead_letters(&[]).grade, Grade::Ok),
-            (dead_letters(&[(skill(), 2)]).grade, Grade::Warning),
+            (coordinators(Some(0), true).grade, Grade::Warning),
+            (coordinators(None, true).grade, Grade::Warning),
+            (coordinators(None, false).grade, Grade::Unknown),
+            (coordinators(Some(1), true).grade, Grade::Ok),
+            (dead_letters(&BTreeMap::new(), true).grade, Grade::Ok),
+            (dead_letters(&BTreeMap::new(), false).grade, Grade::Unknown),
+            (dead_letters(&BTreeMap::from([(skill(), 2)]), true).grade, Grade::Warning),
             (sync(Sync::Known(true), true).grade, Grade::Ok),
             (sync(Sync::Known(true), false).grade, Grade::Warning),
             (sync(Sync::Known(false), true).grade, Grade::Warning),
@@ -260,6 +284,9 @@ mod tests {
         };
         assert_eq!(worst(&[queue(0)]), Some(Grade::Warning));
         assert_eq!(worst(&[queue(1), queue(2)]), Some(Grade::Failed));
+        let submitted = BTreeMap::from([(skill(), 1)]);
+        assert_eq!(never_served(&submitted, &[]).len(), 1);
+        assert!(never_served(&submitted, &[queue(0)]).is_empty());
     }
 
     #[test]

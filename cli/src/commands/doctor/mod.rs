@@ -37,18 +37,28 @@ impl Doctor {
         all.extend(judge::existence(&diagnosis));
         all.extend(judge::fill(&diagnosis.streams, diagnosis.account));
         all.push(judge::clock(diagnosis.server_ahead_ms));
-        all.push(judge::coordinators(diagnosis.coordinators_pulling));
-        match client.agents().await {
-            Ok(agents) => all.extend(judge::agents(&agents, &diagnosis.skills, clock.now())),
-            Err(error) => all.push(registry_unreadable(&error)),
+        let (names, log_seen) = (bus.names(), diagnosis.can_read(&bus.names().log));
+        all.push(judge::coordinators(diagnosis.coordinators_pulling, log_seen));
+        // What cannot be read has been told already.
+        if diagnosis.can_read(&names.agents) {
+            match client.agents().await {
+                Ok(agents) => all.extend(judge::agents(&agents, &diagnosis.skills, clock.now())),
+                Err(error) => {
+                    all.push(
+                        Finding::new("agents", Grade::Failed, error.to_string())
+                            .todo("give this user the permission to read the registry"),
+                    );
+                }
+            }
         }
-        all.push(judge::dead_letters(&diagnosis.dead_letters));
+        all.extend(judge::never_served(&diagnosis.submissions, &diagnosis.skills));
+        all.push(judge::dead_letters(&diagnosis.dead_letters, log_seen));
         findings(&mut printer, &all)?;
         let failed = all.iter().filter(|finding| finding.grade == Grade::Failed).count();
         if failed == 0 {
             return Ok(());
         }
-        Err(Failure::say(Exit::Failure, format!("{failed} checks failed")))
+        Err(Failure::say(Exit::Failure, format!("checks failed: {failed}")))
     }
 
     /// How the server syncs, from whoever tells: the system account, then the monitoring port.
@@ -75,9 +85,4 @@ impl Doctor {
         }
         judge::Sync::Unknown(reasons.join("; "))
     }
-}
-
-fn registry_unreadable(error: &runtime::bus::KvError) -> Finding {
-    Finding::new("agents", Grade::Failed, error.to_string())
-        .todo("a coordinator creates the registry; or this user lacks the permission to read it")
 }

@@ -1,0 +1,10 @@
+//! The real `weft`, as processes: what it prints, how it ends, what it leaves behind.
+
+#[cfg(test)]
+mod dev;
+#[cfg(test)]
+mod offline;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tasks;

@@ -1,0 +1,348 @@
+//! The model of JetStream: two streams, their consumers, schedules, and a memory for message ids.
+//!
+//! It keeps what measurements say about the server and nothing more: a fence by the subject's last
+//! sequence, ids that are forgotten after a window, deliveries that come again when nobody settles them,
+//! acknowledgements that prove no ownership. What goes wrong on the way is the world's business.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use protocol::Timestamp;
+use protocol::header::{self, Headers};
+use protocol::limits::DELIVERIES_MAX;
+use runtime::bus::{Outgoing, StoredMessage};
+
+use super::dice::Dice;
+
+/// One of the two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Inbox,
+    Log,
+}
+
+/// The consumers: two of the one skill, one of the coordinators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    Run,
+    Task,
+    Care,
+}
+
+impl Queue {
+    pub(super) const ALL: [Self; 3] = [Self::Run, Self::Task, Self::Care];
+
+    pub(super) fn stream(self) -> Stream {
+        match self {
+            Self::Task => Stream::Inbox,
+            Self::Run | Self::Care => Stream::Log,
+        }
+    }
+
+    fn takes(self, subject: &str) -> bool {
+        match self {
+            Self::Run => subject.starts_with("weft.run."),
+            Self::Task => subject.starts_with("weft.task."),
+            Self::Care => subject.starts_with("weft.wake.") || subject.starts_with("weft.cancel."),
+        }
+    }
+}
+
+/// The subject has another last sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fenced;
+
+/// A delivery that nobody has settled.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    deliveries: u64,
+    due: i64,
+    holder: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Consumer {
+    new: VecDeque<u64>,
+    pending: BTreeMap<u64, Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Messages {
+    stored: BTreeMap<u64, StoredMessage>,
+    next: u64,
+    last: BTreeMap<String, u64>,
+    ids: BTreeMap<String, (i64, u64)>,
+}
+
+/// A message handed out.
+#[derive(Debug, Clone)]
+pub(super) struct Delivery {
+    pub(super) queue: Queue,
+    pub(super) message: StoredMessage,
+    pub(super) delivered: u64,
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    due: i64,
+    home: String,
+    target: String,
+    headers: Headers,
+}
+
+/// The server.
+#[derive(Debug)]
+pub(super) struct Bus {
+    inbox: Messages,
+    log: Messages,
+    consumers: [Consumer; 3],
+    scheduled: Vec<Scheduled>,
+    /// How long message ids are remembered, in ms.
+    pub(super) window: i64,
+    pub(super) lease: i64,
+    /// Whether expected sequences are looked at.
+    pub(super) fence: bool,
+    /// Messages that the server has stopped to deliver.
+    pub(super) given_up: Vec<u64>,
+}
+
+impl Bus {
+    pub(super) fn new(window: i64, lease: i64, fence: bool) -> Self {
+        Self {
+            inbox: Messages::default(),
+            log: Messages::default(),
+            consumers: Default::default(),
+            scheduled: Vec::new(),
+            window,
+            lease,
+            fence,
+            given_up: Vec::new(),
+        }
+    }
+
+    fn messages(&self, stream: Stream) -> &Messages {
+        match stream {
+            Stream::Inbox => &self.inbox,
+            Stream::Log => &self.log,
+        }
+    }
+
+    fn consumer(&mut self, queue: Queue) -> &mut Consumer {
+        let [run, task, care] = &mut self.consumers;
+        match queue {
+            Queue::Run => run,
+            Queue::Task => task,
+            Queue::Care => care,
+        }
+    }
+
+    /// The message at a sequence.
+    pub(super) fn at(&self, stream: Stream, sequence: u64) -> Option<&StoredMessage> {
+        self.messages(stream).stored.get(&sequence)
+    }
+
+    /// All messages of a stream.
+    pub(super) fn all(&self, stream: Stream) -> impl Iterator<Item = &StoredMessage> {
+        self.messages(stream).stored.values()
+    }
+
+    /// Takes a message out.
+    pub(super) fn remove(&mut self, sequence: u64) {
+        self.inbox.stored.remove(&sequence);
+    }
+
+    /// Stores all messages or none; the sequence of the first, or of the message that had its id.
+    pub(super) fn store(&mut self, now: i64, messages: &[Outgoing]) -> Result<u64, Fenced> {
+        for message in messages {
+            let last = self.log.last.get(&message.subject).copied().unwrap_or(0);
+            if self.fence && message.expected_last.is_some_and(|expected| expected != last) {
+                return Err(Fenced);
+            }
+        }
+        let sequences = messages.iter().map(|message| self.store_one(now, message));
+        Ok(sequences.collect::<Vec<u64>>().first().copied().unwrap_or(0))
+    }
+
+    fn store_one(&mut self, now: i64, message: &Outgoing) -> u64 {
+        let inbox = message.subject.starts_with("weft.task.");
+        let window = self.window;
+        let messages = if inbox { &mut self.inbox } else { &mut self.log };
+        let id = message.headers.get(header::MSG_ID);
+        if let Some(id) = id {
+            match messages.ids.get(id) {
+                Some((at, sequence)) if now - at <= window => return *sequence,
+                Some(_) | None => {
+                    messages.ids.insert(id.to_owned(), (now, messages.next + 1));
+                }
+            }
+        }
+        messages.next += 1;
+        let sequence = messages.next;
+        messages.last.insert(message.subject.clone(), sequence);
+        messages.stored.insert(
+            sequence,
+            StoredMessage {
+                sequence,
+                subject: message.subject.clone(),
+                headers: message.headers.clone(),
+                payload: message.payload.clone(),
+                at: Timestamp::from_millis(now),
+            },
+        );
+        if let Some(scheduled) = scheduled(message) {
+            self.scheduled.retain(|other| other.home != scheduled.home);
+            self.scheduled.push(scheduled);
+        }
+        for queue in Queue::ALL {
+            if queue.takes(&message.subject) {
+                self.consumer(queue).new.push_back(sequence);
+            }
+        }
+        sequence
+    }
+
+    /// Fires what is due; `late` says by how much each may be late.
+    pub(super) fn fire(&mut self, now: i64, mut late: impl FnMut() -> i64) {
+        if self.scheduled.is_empty() {
+            return;
+        }
+        let (mut due, mut rest) = (Vec::new(), Vec::new());
+        for mut scheduled in self.scheduled.drain(..) {
+            let wait = if scheduled.due <= now { late() } else { 0 };
+            if scheduled.due <= now && wait == 0 {
+                due.push(scheduled);
+            } else {
+                scheduled.due += wait;
+                rest.push(scheduled);
+            }
+        }
+        self.scheduled = rest;
+        for Scheduled { target, headers, .. } in due {
+            self.store_one(now, &Outgoing::new(target, headers, bytes::Bytes::new()));
+        }
+    }
+
+    /// Whether this consumer has something to hand out.
+    pub(super) fn is_ready(&self, queue: Queue, now: i64) -> bool {
+        let [run, task, care] = &self.consumers;
+        let consumer = match queue {
+            Queue::Run => run,
+            Queue::Task => task,
+            Queue::Care => care,
+        };
+        !consumer.new.is_empty() || consumer.pending.values().any(|pending| pending.due <= now)
+    }
+
+    /// Deliveries to nodes whose lease has run out, with their holders.
+    pub(super) fn overdue(&self, now: i64) -> Vec<(Queue, u64, usize)> {
+        let [run, task, _] = &self.consumers;
+        [(Queue::Run, run), (Queue::Task, task)]
+            .into_iter()
+            .flat_map(|(queue, consumer)| {
+                let due = consumer.pending.iter().filter(move |(_, p)| p.due <= now);
+                due.filter_map(move |(sequence, p)| Some((queue, *sequence, p.holder?)))
+            })
+            .collect()
+    }
+
+    /// Renews a lease.
+    pub(super) fn renew(&mut self, queue: Queue, sequence: u64, now: i64) {
+        let due = now + self.lease;
+        if let Some(pending) = self.consumer(queue).pending.get_mut(&sequence) {
+            pending.due = due;
+        }
+    }
+
+    /// Hands out a message.
+    pub(super) fn deliver(
+        &mut self,
+        queue: Queue,
+        now: i64,
+        dice: &mut Dice,
+        holder: usize,
+    ) -> Option<Delivery> {
+        let lease = self.lease;
+        let consumer = self.consumer(queue);
+        let mut candidates: Vec<u64> =
+            consumer.pending.iter().filter(|(_, p)| p.due <= now).map(|(s, _)| *s).collect();
+        candidates.extend(consumer.new.front());
+        let sequence = dice.pick(&candidates)?;
+        if consumer.new.front() == Some(&sequence) {
+            consumer.new.pop_front();
+        }
+        let pending = consumer.pending.entry(sequence).or_insert(Pending {
+            deliveries: 0,
+            due: 0,
+            holder: None,
+        });
+        pending.deliveries += 1;
+        pending.due = now + lease;
+        pending.holder = Some(holder);
+        let delivered = pending.deliveries;
+        let worn_out =
+            queue != Queue::Care && i64::try_from(delivered).unwrap_or(i64::MAX) > DELIVERIES_MAX;
+        let message = self.at(queue.stream(), sequence).cloned();
+        if message.is_none() || worn_out {
+            self.consumer(queue).pending.remove(&sequence);
+        }
+        if worn_out {
+            self.given_up.push(sequence);
+            return None;
+        }
+        Some(Delivery { queue, message: message?, delivered })
+    }
+
+    /// Settles a delivery, whoever says so.
+    pub(super) fn ack(&mut self, queue: Queue, sequence: u64) {
+        self.consumer(queue).pending.remove(&sequence);
+    }
+
+    /// Gives a delivery back, whoever says so.
+    pub(super) fn nak(&mut self, queue: Queue, sequence: u64, due: i64) {
+        if let Some(pending) = self.consumer(queue).pending.get_mut(&sequence) {
+            pending.due = due;
+            pending.holder = None;
+        }
+    }
+
+    /// Gives back everything that a holder has.
+    pub(super) fn nak_all(&mut self, now: i64, of: impl Fn(usize) -> bool) {
+        for queue in [Queue::Run, Queue::Task] {
+            for pending in self.consumer(queue).pending.values_mut() {
+                if pending.holder.is_some_and(&of) {
+                    pending.due = now;
+                    pending.holder = None;
+                }
+            }
+        }
+    }
+
+    /// When the server does something by itself next, after `now`.
+    pub(super) fn next_due(&self, now: i64) -> Option<i64> {
+        let pending = self.consumers.iter().flat_map(|c| c.pending.values().map(|p| p.due));
+        pending.chain(self.scheduled.iter().map(|s| s.due)).filter(|due| *due > now).min()
+    }
+
+    /// Messages that nobody has settled, and schedules that have not fired.
+    pub(super) fn unsettled(&self) -> usize {
+        let waiting = self.consumers.iter().map(|c| c.new.len() + c.pending.len());
+        waiting.sum::<usize>() + self.scheduled.len()
+    }
+}
+
+fn scheduled(message: &Outgoing) -> Option<Scheduled> {
+    let at = message.headers.get(header::SCHEDULE)?.strip_prefix("@at ")?;
+    let headers = message
+        .headers
+        .iter()
+        .filter(|(name, _)| {
+            ![header::SCHEDULE, header::SCHEDULE_TARGET, header::MSG_ID].contains(name)
+        })
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    Some(Scheduled {
+        due: Timestamp::parse(at).ok()?.millis(),
+        home: message.subject.clone(),
+        target: message.headers.get(header::SCHEDULE_TARGET)?.to_owned(),
+        headers,
+    })
+}

@@ -1,0 +1,215 @@
+//! What a run is asked to do, drawn from its seed: tasks of every sort, who submits them how often, who cancels
+//! what, and how badly the world behaves until it heals.
+
+use std::time::Duration;
+
+use protocol::Skill;
+use protocol::id::IdError;
+use protocol::retry::RetryPolicy;
+
+use super::dice::Dice;
+use super::world::Faults;
+
+/// One thing that an agent does.
+#[derive(Debug, Clone)]
+pub(super) enum Act {
+    /// Computes for so many ms.
+    Work(i64),
+    /// Journals a step.
+    Step,
+    /// Says how far it is.
+    Status,
+    /// Hands something over.
+    Artifact,
+    /// Hands these plans to others and waits for them.
+    Delegate(Vec<usize>),
+    /// Fails in a way that may pass, up to this attempt.
+    Fail {
+        /// The last attempt that fails.
+        until: u32,
+        /// What the peer asks to wait, in ms.
+        retry_after: Option<u64>,
+    },
+}
+
+/// How an agent ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Complete,
+    Permanent,
+    BadInput,
+}
+
+/// A task's program. Its input names it.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) acts: Vec<Act>,
+    pub(super) end: End,
+    /// Whether it looks for a cancel between its acts.
+    pub(super) cooperative: bool,
+}
+
+/// How a submission names its task.
+#[derive(Debug, Clone)]
+pub(super) enum Name {
+    Sequence,
+    Chosen(String),
+    Key(String),
+}
+
+/// One submission.
+#[derive(Debug, Clone)]
+pub(super) struct Submission {
+    pub(super) at: i64,
+    pub(super) name: Name,
+    pub(super) body: String,
+    pub(super) deadline: Option<i64>,
+    /// Whether it bears a `Nats-Msg-Id`, so that sending it again after a lost answer is dropped.
+    pub(super) message_id: Option<String>,
+    /// Whether a header is unreadable.
+    pub(super) garbled: bool,
+    /// When its submitter wants it to end.
+    pub(super) cancel_at: Option<i64>,
+    /// Whether it is any task of the mesh that it then wants to end.
+    pub(super) meddles: bool,
+}
+
+/// Everything that a seed decides beforehand.
+#[derive(Debug, Clone)]
+pub(super) struct Workload {
+    pub(super) skill: Skill,
+    pub(super) plans: Vec<Plan>,
+    pub(super) submissions: Vec<Submission>,
+    pub(super) policy: RetryPolicy,
+    pub(super) nodes: usize,
+    pub(super) coordinators: usize,
+    pub(super) slots: usize,
+    pub(super) faults: Faults,
+    pub(super) healed_at: i64,
+    /// How long the server remembers message ids, in ms.
+    pub(super) window: i64,
+    /// How long an attempt may take, in ms.
+    pub(super) timeout: i64,
+}
+
+impl Workload {
+    /// Draws a workload.
+    ///
+    /// # Errors
+    /// When the skill's name is not one, which it is.
+    pub(super) fn draw(seed: u64) -> Result<Self, IdError> {
+        let mut dice = Dice::new(seed);
+        let policy = RetryPolicy {
+            attempts_max: 2 + u32::try_from(dice.below(3)).unwrap_or(0),
+            backoff_first: Duration::from_millis(if dice.permille(300) { 4_000 } else { 200 }),
+            backoff_max: Duration::from_secs(20),
+            ..RetryPolicy::default()
+        };
+        let mut load = Self {
+            skill: Skill::parse("work")?,
+            plans: Vec::new(),
+            submissions: Vec::new(),
+            policy,
+            nodes: 1 + dice.below(3),
+            coordinators: 1 + dice.below(2),
+            slots: 1 + dice.below(4),
+            faults: Faults::default(),
+            healed_at: dice.ms(2_000, 60_000),
+            window: if dice.permille(300) { 1_500 } else { 120_000 },
+            timeout: if dice.permille(100) { 400 } else { 60_000 },
+        };
+        if dice.permille(950) {
+            load.faults = Faults {
+                crash: dice.below(25),
+                freeze: dice.below(15),
+                drain: dice.below(8),
+                slow: dice.below(25),
+                lost: dice.below(60),
+                stale: if dice.permille(400) { 150 } else { 0 },
+            };
+        }
+        for _ in 0..=dice.below(4) {
+            load.add_submissions(&mut dice);
+        }
+        Ok(load)
+    }
+
+    fn add_plan(&mut self, dice: &mut Dice, depth: usize) -> usize {
+        let mut acts = Vec::new();
+        for _ in 0..dice.below(4) {
+            let act = match dice.below(if depth < 2 { 8 } else { 6 }) {
+                0 | 1 => Act::Step,
+                2 => Act::Work(if dice.permille(200) {
+                    dice.ms(500, 15_000)
+                } else {
+                    dice.ms(0, 30)
+                }),
+                3 => Act::Status,
+                4 => Act::Artifact,
+                5 => Act::Fail {
+                    until: u32::try_from(dice.below(4)).unwrap_or(0),
+                    retry_after: dice.permille(300).then_some(7_000),
+                },
+                _ => {
+                    let count = 1 + dice.below(3);
+                    Act::Delegate((0..count).map(|_| self.add_plan(dice, depth + 1)).collect())
+                }
+            };
+            acts.push(act);
+        }
+        let end = match dice.below(10) {
+            0 => End::Permanent,
+            1 => End::BadInput,
+            _ => End::Complete,
+        };
+        self.plans.push(Plan { acts, end, cooperative: dice.permille(600) });
+        self.plans.len() - 1
+    }
+
+    fn add_submissions(&mut self, dice: &mut Dice) {
+        let plan = self.add_plan(dice, 0);
+        let number = self.submissions.len();
+        let name = match dice.below(4) {
+            0 | 1 => Name::Sequence,
+            2 => Name::Chosen(format!("task-{number}")),
+            _ => Name::Key(format!("key {number}")),
+        };
+        let again = match &name {
+            Name::Sequence => 0,
+            Name::Chosen(_) | Name::Key(_) => dice.below(3),
+        };
+        let deadline = dice.permille(150).then(|| dice.ms(100, 20_000));
+        for copy in 0..=again {
+            let other = copy > 0 && dice.permille(400);
+            self.submissions.push(Submission {
+                at: dice.ms(0, 3_000 + 4_000 * i64::try_from(copy).unwrap_or(0)),
+                name: name.clone(),
+                body: if other { format!("p{plan} other") } else { format!("p{plan}") },
+                deadline,
+                message_id: dice.permille(600).then(|| format!("m-{number}-{copy}")),
+                garbled: dice.permille(30),
+                cancel_at: dice.permille(250).then(|| dice.ms(0, 15_000)),
+                meddles: dice.permille(500),
+            });
+        }
+    }
+}
+
+impl Workload {
+    /// What is to be done, for the trace.
+    pub(super) fn describe(&self) -> Vec<String> {
+        let setting = format!(
+            "{} nodes with {} slots, {} coordinators, {} attempts at most, ids kept {} ms, healed at {} ms, {:?}",
+            self.nodes,
+            self.slots,
+            self.coordinators,
+            self.policy.attempts_max,
+            self.window,
+            self.healed_at,
+            self.faults
+        );
+        let plans = self.plans.iter().enumerate().map(|(at, plan)| format!("p{at} {plan:?}"));
+        let submissions = self.submissions.iter().map(|submission| format!("{submission:?}"));
+        std::iter::once(setting).chain(plans).chain(submissions).collect()
+    }
+}

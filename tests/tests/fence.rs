@@ -1,0 +1,201 @@
+//! Who may write: zombies commit nothing, and asking twice does the work once.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use client::Receipt;
+use protocol::TaskId;
+use protocol::dead::{Cause, DeadLetter};
+use protocol::entry::Entry;
+use protocol::id::DedupKey;
+use protocol::submission::input_hash;
+use serde_json::{Value, json};
+use weft_tests::http;
+use weft_tests::mesh::{AGENTS, Mesh};
+use weft_tests::oracle::Oracle;
+use weft_tests::wait::wait_until;
+use weft_tests::work::{SOON, kinds, marks, output, submission};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mesh-process");
+/// Zombies at once.
+const TASKS: usize = 24;
+/// How long the tasks of the zombie take: longer than a lease and the moment to notice it.
+const TASK_MS: u64 = 6_000;
+
+fn entries_by<'a>(log: &'a [Entry], node: &str) -> Vec<&'a Entry> {
+    log.iter().filter(|entry| entry.by.as_str() == node).collect()
+}
+
+/// What a zombie would write next: its end, a step, a status and a step, an artifact, a failure, a delegation.
+fn input(at: usize, mark: &Path) -> Value {
+    let mut input = json!({"sleepMs": TASK_MS, "mark": mark});
+    let more = match at % 5 {
+        0 => json!({}),
+        1 => json!({"steps": 1}),
+        2 => json!({"status": "on it", "artifact": "found"}),
+        3 => json!({"failUntilAttempt": 1, "failAs": "permanent"}),
+        _ => json!({"delegate": {"skill": "echo", "inputs": ["a"]}}),
+    };
+    input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    input
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_commits_nothing() {
+    let config = AGENTS.replace("concurrency = 16", "concurrency = 24");
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, &config).await;
+    let zombie = mesh.node("n0").await;
+    let mark_file = mesh.folder().join("marks");
+    let mut tasks = Vec::new();
+    for at in 0..TASKS {
+        tasks.push(mesh.submit("probe", input(at, &mark_file)).await);
+    }
+    for task in &tasks {
+        mesh.until(task, "begun", |log| !log.is_empty()).await;
+    }
+    let _heir = mesh.node("n1").await;
+    zombie.freeze();
+    for task in &tasks {
+        mesh.until(task, "taken over", |log| !entries_by(log, "n1").is_empty()).await;
+    }
+    let unended =
+        mesh.all_entries().await.iter().all(|(_, entry)| !entry.event.kind().is_terminal());
+    assert!(unended, "the zombie comes back while its heir still works");
+    zombie.thaw();
+    let refused = || async {
+        let (_, metrics) = http::get(zombie.http.as_deref()?, "/metrics").await?;
+        let count = http::series(&metrics, "weft_commits_fenced_total{skill=\"probe\"}")?;
+        (count >= TASKS as f64).then_some(count)
+    };
+    wait_until("the zombie was refused every time", SOON, refused).await;
+    for (at, task) in tasks.iter().enumerate() {
+        let end = mesh.end_of(task).await;
+        assert_eq!(end.event.kind().name(), "completed", "{at} {task}");
+        let log = mesh.entries(task).await;
+        let first_of_heir = log.iter().position(|entry| entry.by.as_str() == "n1").unwrap();
+        // A parent that was resumed is everybody's again.
+        let resumed = log.iter().position(|entry| entry.event.kind().name() == "resumed");
+        let late = entries_by(&log[first_of_heir..resumed.unwrap_or(log.len())], "n0");
+        assert!(late.is_empty(), "{at} {task}: {late:?}");
+        let artifacts = kinds(&log).iter().filter(|kind| **kind == "artifact").count();
+        assert_eq!(artifacts, usize::from(at % 5 == 2), "{:?}", kinds(&log));
+    }
+    assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+struct Asked {
+    mesh: Mesh,
+    key: DedupKey,
+    mark: PathBuf,
+}
+
+impl Asked {
+    fn body(&self, echo: &str, sleep_ms: u64) -> Bytes {
+        json!({"mark": self.mark, "sleepMs": sleep_ms, "echo": echo}).to_string().into()
+    }
+
+    async fn ask(&self, echo: &str, sleep_ms: u64) -> Receipt {
+        let mut asked = submission("probe", self.body(echo, sleep_ms));
+        asked.dedup_key = Some(self.key.clone());
+        self.mesh.client.submit(asked).await.unwrap()
+    }
+
+    fn runs(&self, task: &TaskId) -> Vec<u32> {
+        let ran = marks(&self.mark).into_iter().filter(|mark| mark.task == task.as_str());
+        ran.map(|mark| mark.attempt).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_is_one_execution_over_every_restart() {
+    let (mesh, mut coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let mut nodes = vec![mesh.node("n0").await, mesh.node("n1").await];
+    let mark = mesh.folder().join("marks");
+    let mut asked = Asked { mesh, key: DedupKey::parse("order 17").unwrap(), mark };
+
+    // While it runs, and after its end. None of these submissions has a `Nats-Msg-Id`: all are stored.
+    let first = asked.ask("x", 300).await;
+    asked.mesh.until(&first.task, "begun", |log| !log.is_empty()).await;
+    let mut receipts = vec![first.clone(), asked.ask("x", 300).await];
+    asked.mesh.end_of(&first.task).await;
+    receipts.push(asked.ask("x", 300).await);
+    asked.mesh.until_settled("probe").await;
+
+    // After a crash of everything.
+    asked.mesh.server.kill().await;
+    for process in nodes.iter_mut().chain([&mut coordinator]) {
+        process.kill().await;
+    }
+    asked.mesh.server.restart().await.unwrap();
+    for process in nodes.iter_mut().chain([&mut coordinator]) {
+        assert!(process.restart().await);
+    }
+    asked.mesh.until_settled("probe").await;
+    receipts.push(asked.ask("x", 300).await);
+    asked.mesh.until_settled("probe").await;
+    let sequences = receipts.iter().map(|receipt| receipt.sequence).collect::<BTreeSet<_>>();
+    assert_eq!(sequences.len(), receipts.len(), "each was stored as a message of its own");
+    assert!(receipts.iter().all(|receipt| receipt.task == first.task));
+    assert_eq!(asked.runs(&first.task), [1]);
+
+    // Across a redelivery: the worker dies, the second request waits beside the first.
+    asked.key = DedupKey::parse("order 18").unwrap();
+    let task = asked.ask("y", 600).await.task;
+    let log = asked.mesh.until(&task, "begun", |log| !log.is_empty()).await;
+    asked.ask("y", 600).await;
+    let victim = nodes.iter_mut().find(|node| node.orders.name == log[0].by.as_str()).unwrap();
+    victim.kill().await;
+    asked.ask("y", 600).await;
+    assert_eq!(output(&asked.mesh.end_of(&task).await)["attempt"], 2);
+    asked.mesh.until_settled("probe").await;
+    assert_eq!(asked.runs(&task), [1, 2]);
+    let story = Oracle::read(&asked.mesh.client).await.unwrap();
+    assert_eq!(story.faults(), [""; 0]);
+    assert_eq!(story.letters, []);
+}
+
+async fn letters_about(mesh: &Mesh, task: &TaskId, count: usize) -> Vec<DeadLetter> {
+    wait_until("a letter about each that lost", SOON, || async {
+        let letters = Oracle::read(&mesh.client).await.ok()?.letters;
+        let about = letters.into_iter().filter(|letter| letter.task == *task).collect::<Vec<_>>();
+        (about.len() >= count).then_some(about)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_bodies_under_one_key_the_first_wins_and_the_second_is_told() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let _nodes = (mesh.node("n0").await, mesh.node("n1").await);
+    let mark = mesh.folder().join("marks");
+    let mut asked = Asked { mesh, key: DedupKey::parse("k").unwrap(), mark };
+    for sleep_ms in [0, 50] {
+        // At the same moment, on two nodes: whoever commits first has won.
+        for round in 0..10 {
+            asked.key = DedupKey::parse(&format!("key {sleep_ms} {round}")).unwrap();
+            let (a, b) = tokio::join!(asked.ask("a", sleep_ms), asked.ask("b", sleep_ms));
+            assert_eq!(a.task, b.task);
+            let end = asked.mesh.end_of(&a.task).await;
+            let winner = output(&end)["echo"].as_str().unwrap().to_owned();
+            let (lost, loser) = if winner == "a" { (&b, "b") } else { (&a, "a") };
+            let letters = letters_about(&asked.mesh, &a.task, 1).await;
+            assert_eq!(letters.len(), 1);
+            let letter = &letters[0];
+            assert_eq!(
+                (letter.cause, letter.origin.source.sequence),
+                (Cause::Conflict, lost.sequence)
+            );
+            let hash = |echo| input_hash(None, &asked.body(echo, sleep_ms));
+            assert_eq!(letter.origin.input_hash, hash(loser));
+            let log = asked.mesh.entries(&a.task).await;
+            assert_eq!(log[0].origin.as_ref().unwrap().input_hash, hash(&winner));
+        }
+    }
+    // Long after the end.
+    let late = asked.ask("c", 50).await;
+    let letters = letters_about(&asked.mesh, &late.task, 2).await;
+    assert_eq!(letters[1].origin.source.sequence, late.sequence);
+    asked.mesh.until_settled("probe").await;
+    assert_eq!(Oracle::read(&asked.mesh.client).await.unwrap().faults(), [""; 0]);
+}

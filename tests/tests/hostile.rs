@@ -1,0 +1,253 @@
+//! Messages that are wrong in every way: each ends in a log or as a letter, and nothing else is lost.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail the test that calls them"
+)]
+
+use bytes::Bytes;
+use protocol::Owner;
+use protocol::codec::{JSON, MSGPACK};
+use protocol::dead::Cause;
+use protocol::entry::{Entry, Event};
+use protocol::fault::code;
+use protocol::header::{CONTENT_TYPE, Headers};
+use protocol::id::TaskId;
+use protocol::limits::HEADER_BYTES_MAX;
+use runtime::bus::{Outgoing, StoreError};
+use serde_json::json;
+use weft_tests::mesh::{AGENTS, Mesh};
+use weft_tests::process::Process;
+use weft_tests::raw::RawClient;
+use weft_tests::wait::wait_until;
+use weft_tests::work::{SOON, fault, kinds, marks, submission};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mesh-process");
+
+fn outgoing(subject: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Outgoing {
+    let headers: Headers =
+        headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Outgoing::new(subject.to_owned(), headers, body.into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_rejected_with_its_place() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let mut node = mesh.node("n1").await;
+    let long = "x".repeat(HEADER_BYTES_MAX);
+    let json_type: &[(&str, &str)] = &[(CONTENT_TYPE, JSON)];
+    let pack_type: &[(&str, &str)] = &[(CONTENT_TYPE, MSGPACK)];
+    let deep = [&b"\x81\xa5parts\x91\x81\xa4data"[..], &[0x91; 200 * 1024]].concat();
+    let nested = |open: &[u8]| open.repeat(250 * 1024 / open.len());
+    let cases: &[(&[(&str, &str)], Vec<u8>, &str, &str)] = &[
+        (json_type, b"{\"a\": 1".to_vec(), code::MALFORMED_BODY, "line 1 column 7"),
+        (json_type, b"{\"a\": \xff}".to_vec(), code::MALFORMED_BODY, "line 1"),
+        (json_type, Vec::new(), code::MALFORMED_BODY, "line 1"),
+        (
+            &[(CONTENT_TYPE, "application/a2a+json")],
+            b"{\"parts\": []}".to_vec(),
+            code::MALFORMED_BODY,
+            "$.parts",
+        ),
+        (pack_type, vec![0xc1], code::MALFORMED_BODY, "byte"),
+        (pack_type, vec![0x82, 0xa1, b'a'], code::MALFORMED_BODY, "byte"),
+        (pack_type, vec![0xdd, 0xff, 0xff, 0xff, 0xff], code::MALFORMED_BODY, "byte"),
+        (&[(CONTENT_TYPE, "text/plain")], vec![b'a', 0xff], code::MALFORMED_BODY, "byte 1"),
+        (
+            &[(CONTENT_TYPE, "application/xml")],
+            b"<a/>".to_vec(),
+            code::UNSUPPORTED_CONTENT_TYPE,
+            "header Content-Type",
+        ),
+        (json_type, nested(b"["), code::TOO_DEEP, "body"),
+        (json_type, nested(b"{\"a\":"), code::TOO_DEEP, "body"),
+        (&[], nested(b"["), code::TOO_DEEP, "body"),
+        (pack_type, nested(&[0x91]), code::MALFORMED_BODY, "byte"),
+        (pack_type, deep, code::TOO_DEEP, "body"),
+        (&[("Weft-Deadline", "soon")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Deadline"),
+        (&[("Weft-Task-Id", "s1")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Task-Id"),
+        (&[("Weft-Task-Id", "a.b")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Task-Id"),
+        (&[("Weft-Task-Id", "")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Task-Id"),
+        (&[("Weft-Context-Id", "a b")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Context-Id"),
+        (&[("Weft-Dedup-Key", " ")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Dedup-Key"),
+        (
+            &[("Weft-Reply-To", "weft.log.default.s1")],
+            b"x".to_vec(),
+            code::BAD_HEADER,
+            "header Weft-Reply-To",
+        ),
+        (
+            &[("Weft-Reply-To", "$JS.API.STREAM.DELETE.WEFT_LOG")],
+            b"x".to_vec(),
+            code::BAD_HEADER,
+            "header Weft-Reply-To",
+        ),
+        (
+            &[("Weft-Task-Id", "a"), ("Weft-Dedup-Key", "b")],
+            b"x".to_vec(),
+            code::BAD_HEADER,
+            "header Weft-Task-Id",
+        ),
+        (&[("X-Long", &long)], b"x".to_vec(), code::TOO_LARGE, "headers"),
+    ];
+    let bus = mesh.client.bus();
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for (headers, body, ..) in cases {
+        good.push(mesh.submit("probe", json!({"sleepMs": 20})).await);
+        let message = outgoing("weft.task.echo", headers, body.clone());
+        bad.push(TaskId::from_sequence(bus.store(message).await.unwrap().sequence));
+    }
+    for (task, (headers, body, code, place)) in bad.iter().zip(cases) {
+        let case = format!("{:.60?} {:.20?}", headers, String::from_utf8_lossy(body));
+        let end = mesh.end_of(task).await;
+        assert!(matches!(end.event, Event::Rejected { .. }), "{case}: {end:?}");
+        assert_eq!(fault(&end).code, *code, "{case}");
+        let found = fault(&end).place.clone().unwrap_or_default();
+        assert!(found.starts_with(place), "{case}: {found:?}");
+        assert_eq!(kinds(&mesh.entries(task).await), ["rejected"], "{case}");
+        let shown = mesh.client.task(&Owner::default(), task).await.unwrap().unwrap();
+        assert_eq!(shown.status.state, protocol::task::TaskState::Rejected, "{case}");
+    }
+    for task in &good {
+        assert_eq!(mesh.end_of(task).await.event.kind().name(), "completed", "{task}");
+    }
+    assert!(mesh.client.dead_letters(None, 10).await.unwrap().is_empty());
+
+    // Beyond what the stream or the server takes, the publisher hears of it at once and nothing is stored.
+    let before = bus.stream_state(&bus.names().inbox).await.unwrap().last_seq;
+    for bytes in [300 * 1024, 1024 * 1024, 1024 * 1024 + 1] {
+        let message = outgoing("weft.task.echo", json_type, vec![b'['; bytes]);
+        let refused = bus.store(message).await.unwrap_err();
+        assert!(matches!(refused, StoreError::TooLarge { .. }), "{bytes}: {refused}");
+    }
+    assert_eq!(bus.stream_state(&bus.names().inbox).await.unwrap().last_seq, before);
+    assert!(node.is_running());
+    let said = node.said();
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// Header blocks that no client library writes.
+const POISON: [(&str, &[u8]); 7] = [
+    ("invalid UTF-8 in a value", b"Weft-Context-Id: \xff\xfe\r\n"),
+    ("invalid UTF-8 in a name", b"W\xffeft: x\r\n"),
+    ("a line without a colon", b"no colon here\r\n"),
+    ("a lone carriage return", b"Weft-Context-Id: a\rb\r\n"),
+    ("a null byte in a name", b"W\0eft: x\r\n"),
+    ("a carriage return in a continued value", b"Weft-Context-Id: a\r\n \rb\r\n"),
+    ("a block that is no header block", b"\x00\x01\x02"),
+];
+
+/// A node that is brought back when it ends with an error, as a service manager would do.
+struct Kept<'a> {
+    mesh: &'a Mesh,
+    node: Process,
+    restarts: u32,
+}
+
+impl Kept<'_> {
+    /// The log of a task once it satisfies `is_there`.
+    async fn until(&mut self, task: &TaskId, is_there: impl Fn(&[Entry]) -> bool) -> Vec<Entry> {
+        let ends_at = tokio::time::Instant::now() + SOON;
+        loop {
+            if !self.node.is_running() {
+                assert!(!self.node.ended().await.success(), "an error is no success");
+                self.restarts += 1;
+                assert!(self.restarts < 20, "it does not stay up:\n{}", self.node.said());
+                self.node = self.mesh.node(&format!("n{}", self.restarts)).await;
+            }
+            let entries = self.mesh.entries(task).await;
+            if is_there(&entries) {
+                return entries;
+            }
+            let late = tokio::time::Instant::now() > ends_at;
+            assert!(!late, "{task}: {:?}\n{}", kinds(&entries), self.node.said());
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poisoned_headers_cost_no_other_task() {
+    let (mesh, mut coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let mut kept = Kept { mesh: &mesh, node: mesh.node("n0").await, restarts: 0 };
+    let file = mesh.folder().join("marks");
+    let mut raw = RawClient::connect(&mesh.server.client_url()).await;
+    for (what, lines) in POISON {
+        let mut around = Vec::new();
+        for _ in 0..5 {
+            around.push(mesh.submit("probe", json!({"sleepMs": 100, "mark": file})).await);
+        }
+        let poisoned = around.last().unwrap().sequence().unwrap() + 1;
+        raw.publish("weft.task.probe", lines, b"{}").await;
+        for _ in 0..5 {
+            around.push(mesh.submit("probe", json!({"sleepMs": 100, "mark": file})).await);
+        }
+        let poisoned = TaskId::from_sequence(poisoned);
+        assert!(!around.contains(&poisoned), "{what}: not stored");
+        let entries = kept.until(&poisoned, |entries| !entries.is_empty()).await;
+        let end = entries.last().unwrap();
+        assert!(matches!(end.event, Event::Rejected { .. }), "{what}: {end:?}");
+        assert_eq!(fault(end).code, code::BAD_HEADER, "{what}");
+        for task in &around {
+            kept.until(task, |entries| kinds(entries).contains(&"completed")).await;
+        }
+    }
+    assert!(coordinator.is_running(), "{}", coordinator.said());
+    mesh.until_settled("probe").await;
+    let (_, entries) = mesh.run("echo", "after the poison").await;
+    assert_eq!(kinds(&entries).last(), Some(&"completed"));
+    assert!(mesh.client.dead_letters(None, 10).await.unwrap().is_empty());
+    let done: std::collections::HashSet<_> =
+        marks(&file).into_iter().map(|mark| mark.task).collect();
+    assert_eq!(done.len(), POISON.len() * 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_message_in_the_run_queue_is_a_letter() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let mut node = mesh.node("n1").await;
+    let bus = mesh.client.bus();
+    let cases: [&[(&str, &str)]; 4] = [
+        &[],
+        &[("Weft-Task-Id", "s1")],
+        &[("Weft-Task-Id", "a b"), ("Weft-Owner", "default")],
+        &[("Weft-Task-Id", "s1"), ("Weft-Owner", "default"), ("Weft-Generation", "many")],
+    ];
+    for headers in cases {
+        bus.store(outgoing("weft.run.probe", headers, "not yours")).await.unwrap();
+    }
+    let letters = wait_until("the letters", SOON, || async {
+        let letters = mesh.client.dead_letters(None, 100).await.unwrap();
+        (letters.len() == cases.len()).then_some(letters)
+    })
+    .await;
+    for entry in &letters {
+        assert_eq!(entry.letter.cause, Cause::Malformed);
+        assert_eq!(entry.letter.fault.code, code::BAD_HEADER);
+        assert!(
+            entry.letter.fault.place.as_deref().unwrap_or_default().starts_with("header Weft-")
+        );
+        assert_eq!(
+            protocol::message::value_of(&entry.letter.input.parts),
+            json!([{"raw": "bm90IHlvdXJz"}])
+        );
+    }
+    // Work that names a task which does not exist, or an entry that it does not have, starts nothing wrong.
+    let (task, before) = mesh.run("echo", "mine").await;
+    for generation in ["1", "7"] {
+        let headers: &[(&str, &str)] = &[
+            ("Weft-Task-Id", task.as_str()),
+            ("Weft-Owner", "default"),
+            ("Weft-Generation", generation),
+        ];
+        bus.store(outgoing("weft.run.echo", headers, "")).await.unwrap();
+    }
+    mesh.until_settled("echo").await;
+    mesh.until_settled("probe").await;
+    assert_eq!(mesh.entries(&task).await, before);
+    assert!(node.is_running());
+    let receipt = mesh.client.submit(submission("echo", "still here")).await.unwrap();
+    assert_eq!(mesh.end_of(&receipt.task).await.event.kind().name(), "completed");
+}
