@@ -101,10 +101,22 @@ impl Node {
         metrics: Metrics,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        let skills: Vec<_> = skills.into_iter().map(Arc::new).collect();
+        let registry = Arc::new(Registry::new(bus.clone(), settings.name.clone(), clock.clone()));
+        let stop_keeping = CancellationToken::new();
+        let skills: Vec<_> = skills
+            .into_iter()
+            .map(|served| {
+                let served = Arc::new(served);
+                let slots = Arc::new(Slots::new(served.terms.concurrency));
+                registry.add(Arc::clone(&served), Arc::clone(&slots));
+                (served, slots)
+            })
+            .collect();
+        // Before the consumers are there: a coordinator creates those of the skills that it finds announced.
+        register(&registry, &supervisor, stop_keeping.clone());
         let mut lease = protocol::limits::LEASE_DEFAULT;
         let mut sync_always = false;
-        for served in &skills {
+        for (served, _) in &skills {
             let facts = ensure_consumers(&bus, served, settings.provision.as_ref()).await?;
             lease = lease.min(facts.ack_wait);
             sync_always |= facts.sync_always;
@@ -119,29 +131,28 @@ impl Node {
             BusLedger::new(bus.clone(), metrics.clone(), &supervisor, gone.clone(), group_commit);
         let core = Arc::new(Core {
             ledger: Arc::new(ledger),
-            clock: clock.clone(),
+            clock,
             node: settings.name.clone(),
             cancels: Cancels::default(),
-            hand: Hand::new(bus.clone(), settings.name.clone()),
+            hand: Hand::new(bus.clone(), settings.name),
             release: CancellationToken::new(),
             bus: bus.clone(),
         });
         let node = Self {
-            bus: bus.clone(),
+            bus,
             hand: core.hand.clone(),
             stop_pulling: CancellationToken::new(),
-            stop_keeping: CancellationToken::new(),
+            stop_keeping,
             release: core.release.clone(),
             gone,
-            registry: Arc::new(Registry::new(bus, settings.name, clock)),
+            registry,
             supervisor,
         };
         node.keep(&core, lease).await?;
         let budget = ByteBudget::new(settings.bytes_in_flight_max, metrics.clone());
-        for served in skills {
-            node.serve(&core, served, &budget, &metrics).await?;
+        for (served, slots) in skills {
+            node.serve(&core, served, slots, &budget, &metrics).await?;
         }
-        node.register();
         Ok(node)
     }
 
@@ -163,12 +174,11 @@ impl Node {
         &self,
         core: &Arc<Core>,
         served: Arc<Served>,
+        slots: Arc<Slots>,
         budget: &ByteBudget,
         metrics: &Metrics,
     ) -> Result<(), StartError> {
-        let slots = Arc::new(Slots::new(served.terms.concurrency));
         metrics.node.slots.inc_by(i64::try_from(served.terms.concurrency).unwrap_or(i64::MAX));
-        self.registry.add(Arc::clone(&served), Arc::clone(&slots));
         let skill = served.terms.skill.to_string();
         let intake = Intake::open(
             Arc::clone(core),
@@ -183,15 +193,6 @@ impl Node {
         let serving = intake.serve(self.stop_pulling.clone());
         self.supervisor.spawn("intake", Kind::Critical, serving);
         Ok(())
-    }
-
-    fn register(&self) {
-        let (registry, stop) = (Arc::clone(&self.registry), self.stop_keeping.clone());
-        self.supervisor.spawn(
-            "registry",
-            Kind::Critical,
-            async move { registry.renew(stop).await },
-        );
     }
 
     /// Stops in good order: no more pulls, attempts go on to a commit for `grace`, the rest is given back without
@@ -232,6 +233,12 @@ impl Node {
         self.bus.flush().await;
         ended
     }
+}
+
+/// Keeps the node's agents in the registry.
+fn register(registry: &Arc<Registry>, supervisor: &Supervisor, stop: CancellationToken) {
+    let registry = Arc::clone(registry);
+    supervisor.spawn("registry", Kind::Critical, async move { registry.renew(stop).await });
 }
 
 /// Reads a skill's consumers, creating or awaiting them.

@@ -46,17 +46,9 @@ pub struct BenchArgs {
     /// Where the servers keep their streams; a temporary directory unless given
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
-    /// What a child process of the benchmark is.
-    #[command(subcommand)]
-    pub role: Option<RoleCommand>,
-}
-
-/// What a child process of the benchmark is.
-#[derive(Debug, Clone, clap::Subcommand)]
-pub enum RoleCommand {
-    /// A process that the benchmark starts; reads what to do from its input
-    #[command(hide = true)]
-    Role,
+    /// Run as a child process of the benchmark, which reads what to do from its input
+    #[arg(long, hide = true)]
+    pub role: bool,
 }
 
 impl BenchArgs {

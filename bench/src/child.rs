@@ -46,7 +46,7 @@ impl Again {
         let fail = |source| BenchError::Spawn { program: self.program.clone(), source };
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
-            .arg("role")
+            .arg("--role")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(self.log()?)

@@ -39,7 +39,7 @@ pub async fn run(
     again: &[&str],
     out: &mut (dyn Write + Send),
 ) -> Result<Report, BenchError> {
-    if args.role.is_some() {
+    if args.role {
         role::run().await?;
         return Ok(Report::default());
     }

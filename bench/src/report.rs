@@ -55,6 +55,7 @@ pub(crate) struct Cost {
     pub(crate) server_micros: f64,
     pub(crate) worker_micros: f64,
     pub(crate) submitter_micros: f64,
+    pub(crate) coordinator_micros: f64,
     pub(crate) writes: f64,
 }
 
@@ -77,6 +78,8 @@ pub struct Row {
     pub worker: [Spread; 2],
     /// Microseconds of the submitter's processor time a task: the floor's, Weft's.
     pub submitter: [Spread; 2],
+    /// Microseconds of the coordinator's processor time a task of Weft's.
+    pub coordinator: Spread,
     /// Weft's rate by the floor's, of neighbouring rounds.
     pub rate_ratio: Spread,
     /// Weft's median latency by the floor's, of neighbouring rounds.
@@ -110,6 +113,7 @@ impl Row {
             server: both(|(_, cost)| cost.server_micros),
             worker: both(|(_, cost)| cost.worker_micros),
             submitter: both(|(_, cost)| cost.submitter_micros),
+            coordinator: Spread::of(weft.iter().map(|(_, cost)| cost.coordinator_micros)),
             rate_ratio: ratio(|(sample, _)| sample.rate),
             p50_ratio: ratio(|(sample, _)| micros(sample.p50)),
             writes: Spread::of(weft.iter().map(|(_, cost)| cost.writes)),
@@ -184,6 +188,7 @@ impl SpeedReport {
             "worker us (b)",
             "submitter us (a)",
             "submitter us (b)",
+            "coordinator us (b)",
             "writes a task (b)",
             "tasks a round",
         ]);
@@ -192,6 +197,7 @@ impl SpeedReport {
             for pair in [row.server, row.worker, row.submitter] {
                 cells.extend(pair.map(|spread| format!("{:.0}", spread.median)));
             }
+            cells.push(format!("{:.0}", row.coordinator.median));
             cells.push(format!("{:.3}", row.writes.max));
             cells.push(row.tasks.to_string());
             table.add_row(cells);

@@ -120,6 +120,7 @@ impl Stage {
             server: proc::cpu(self.mesh.server_pid()?)?,
             worker: proc::cpu(worker)?,
             submitter: proc::cpu(std::process::id())?,
+            coordinator: proc::cpu(self.mesh.coordinator.pid)?,
             writes,
         })
     }
@@ -130,6 +131,7 @@ struct Meter {
     server: Duration,
     worker: Duration,
     submitter: Duration,
+    coordinator: Duration,
     writes: u64,
 }
 
@@ -143,6 +145,7 @@ impl Meter {
             server_micros: each(self.server, before.server),
             worker_micros: each(self.worker, before.worker),
             submitter_micros: each(self.submitter, before.submitter),
+            coordinator_micros: each(self.coordinator, before.coordinator),
             writes: count(writes) / count(tasks),
         }
     }

@@ -74,12 +74,12 @@ impl Weft {
             .end_of(&receipt.task, PATIENCE)
             .await
             .map_err(|error| BenchError::weft("await the result")(&error))?;
-        match &end.event {
-            Event::Completed { output } if output.first() == Some(&self.expected) => Ok(()),
-            other => Err(BenchError::Weft {
-                doing: "check the result",
-                reason: format!("task {} ended as {}", receipt.task, other.kind().name()),
-            }),
+        if let Event::Completed { output } = &end.event
+            && output.first() == Some(&self.expected)
+        {
+            return Ok(());
         }
+        let reason = format!("task {} ended as {}", receipt.task, end.event.kind().name());
+        Err(BenchError::Weft { doing: "check the result", reason })
     }
 }

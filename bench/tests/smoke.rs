@@ -1,5 +1,7 @@
 //! The benchmark runs from end to end with tiny counts, and a short task costs exactly two durable writes.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+
 use std::process::Command;
 
 fn bench(arguments: &[&str]) -> String {

@@ -1,6 +1,9 @@
 //! Reads one task: its log, or its submission while no log mentions it.
+//!
+//! Any replica may answer a direct get, and may lag behind what the reader has just been told. So whatever seems to
+//! be missing is asked of the stream's leader: who has seen a task end never reads that it goes on.
 
-use protocol::entry::Entry;
+use protocol::entry::{Entry, Kind};
 use protocol::log::{FoldError, TaskLog};
 use protocol::message::Message;
 use protocol::submission::{Envelope, Queue, Source, Stored};
@@ -50,8 +53,15 @@ impl Client {
         owner: &Owner,
         task: &TaskId,
     ) -> Result<Vec<(u64, Entry)>, TaskError> {
-        let subject = self.bus.subjects().log(owner, task);
-        let stored = self.bus.all(&self.bus.names().log, &subject).await?;
+        let (stream, subject) = (&self.bus.names().log, self.bus.subjects().log(owner, task));
+        let mut stored = self.bus.all(stream, &subject).await?;
+        while !stored.last().is_some_and(ends) {
+            let next = stored.last().map_or(1, |message| message.sequence + 1);
+            match self.bus.next_from_leader(stream, &subject, next).await? {
+                Some(message) => stored.push(message),
+                None => break,
+            }
+        }
         stored.iter().map(|message| read_entry(task, message)).collect()
     }
 
@@ -87,8 +97,15 @@ impl Client {
             Queue::Inbox => &self.bus.names().inbox,
             Queue::Run => &self.bus.names().log,
         };
-        let stored = self.bus.at(stream, source.sequence).await?;
+        let stored = self.at(stream, source.sequence).await?;
         Ok(stored.as_ref().and_then(decode))
+    }
+
+    async fn at(&self, stream: &str, sequence: u64) -> Result<Option<StoredMessage>, ReadError> {
+        match self.bus.at(stream, sequence).await? {
+            None => self.bus.at_from_leader(stream, sequence).await,
+            found => Ok(found),
+        }
     }
 
     /// The submission of a task that no log mentions: at the sequence in its id, or among the latest.
@@ -106,7 +123,7 @@ impl Client {
             (envelope.task == *task && envelope.owner == *owner).then_some((envelope, message))
         };
         if let Some(sequence) = task.sequence() {
-            return Ok(self.bus.at(inbox, sequence).await?.and_then(fits));
+            return Ok(self.at(inbox, sequence).await?.and_then(fits));
         }
         let last = self.bus.stream_state(inbox).await?.last_seq;
         let mut found = None;
@@ -143,6 +160,11 @@ impl Client {
 
 fn decode(message: &StoredMessage) -> Option<Message> {
     codec::decode_body(message.headers.get(header::CONTENT_TYPE), &message.payload).ok()
+}
+
+/// Whether nothing can follow this entry.
+fn ends(message: &StoredMessage) -> bool {
+    message.headers.get(header::ENTRY).and_then(Kind::from_name).is_some_and(Kind::is_terminal)
 }
 
 pub(crate) fn read_entry(

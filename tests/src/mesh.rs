@@ -86,12 +86,12 @@ impl Mesh {
         let directory = tempfile::tempdir().unwrap();
         let settings = adjust(ServerSettings::new(directory.path().join("nats")));
         let server = start(&nats_server().await, settings).await.unwrap();
-        let url = server.client_url().to_string();
+        let url = server.client_url();
         let orders = Orders {
             role: "coordinator".to_owned(),
             name: "c0".to_owned(),
             server: url.clone(),
-            system: Some(server.system_url().to_string()),
+            system: Some(server.system_url()),
             config: config.to_owned(),
         };
         let coordinator = Process::start(program, orders, directory.path().join("c0.log")).await;
@@ -125,7 +125,7 @@ impl Mesh {
         let orders = Orders {
             role: "node".to_owned(),
             name: name.to_owned(),
-            server: self.server.client_url().to_string(),
+            server: self.server.client_url(),
             system: None,
             config: config.to_owned(),
         };
@@ -135,7 +135,7 @@ impl Mesh {
 
     /// Starts a further coordinator, with or without a view of the system account.
     pub async fn coordinator(&self, name: &str, sees_system: bool) -> Process {
-        let system = sees_system.then(|| self.server.system_url().to_string());
+        let system = sees_system.then(|| self.server.system_url());
         self.process("coordinator", name, system).await
     }
 
@@ -143,7 +143,7 @@ impl Mesh {
         let orders = Orders {
             role: role.to_owned(),
             name: name.to_owned(),
-            server: self.server.client_url().to_string(),
+            server: self.server.client_url(),
             system,
             config: self.config.clone(),
         };
@@ -159,7 +159,7 @@ impl Mesh {
 
     /// A client connection of its own.
     pub async fn connect(&self, role: &str) -> Bus {
-        Bus::connect(bus_settings(&self.server.client_url().to_string(), role)).await.unwrap()
+        Bus::connect(bus_settings(&self.server.client_url(), role)).await.unwrap()
     }
 
     /// Submits a body to a skill, waits for the end, and returns the task's id with all of its entries.

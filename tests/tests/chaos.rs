@@ -5,6 +5,11 @@
 //!
 //! `WEFT_CHAOS_SEED=7 WEFT_CHAOS_TASKS=100000 cargo test -p weft-tests --test chaos -- --nocapture`
 #![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test that calls them"
+)]
+#![expect(
     clippy::print_stdout,
     reason = "the seed and the sums are what a reader of the output needs"
 )]
@@ -98,6 +103,6 @@ async fn nothing_is_lost_and_nothing_is_committed_twice() {
     faults.extend(load::faults(&story, &receipts));
     let shown = faults.iter().take(20).collect::<Vec<_>>();
     assert!(faults.is_empty(), "{} faults with seed {seed}: {shown:#?}", faults.len());
-    assert!(story.submitted.len() >= count * 9 / 10, "the load was there");
+    assert!(story.submitted.len() >= count * 99 / 100, "the load was there");
     assert!(fleet.done.nodes_killed > 3 && fleet.done.server_killed == 1, "and so was the chaos");
 }

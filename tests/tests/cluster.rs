@@ -1,5 +1,9 @@
 //! Three servers, three copies of each stream, every write synced: one of them may die at any moment.
-#![expect(clippy::print_stdout, reason = "the measured times are worth a line in the test's output")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the measured times are worth a line in the test's output"
+)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -99,7 +103,8 @@ async fn kill_leaders(cluster: &mut Cluster, bus: &Bus, stored: &AtomicUsize) {
         let leader = wait_until("the stream has a leader", HEALED, leads).await;
         let killed_at = Instant::now();
         cluster.kill(leader).await.unwrap();
-        let replaced = || async { leader_of(cluster, bus, stream).await.filter(|now| *now != leader) };
+        let replaced =
+            || async { leader_of(cluster, bus, stream).await.filter(|now| *now != leader) };
         wait_until("another member leads", HEALED, replaced).await;
         println!("{stream} has another leader {:?} after kill -9", killed_at.elapsed());
         cluster.member(leader).unwrap().restart().await.unwrap();

@@ -1,5 +1,10 @@
 //! What happens to work when the process that does it is killed.
 #![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test that calls them"
+)]
+#![expect(
     clippy::print_stdout,
     reason = "the measured times are worth a line in the test's output"
 )]

@@ -1,10 +1,6 @@
 //! Dead letters: what they tell, and what can be done with them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests fail the test that calls them"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
 
 use bytes::Bytes;
 use client::{DeadError, DeadLetterEntry, Redrive};

@@ -1,5 +1,10 @@
 //! SIGTERM: what is under way reaches a commit or is given back, at no attempt's cost, and nothing is lost.
 #![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail the test that calls them"
+)]
+#![expect(
     clippy::print_stdout,
     reason = "the measured times are worth a line in the test's output"
 )]
@@ -113,7 +118,7 @@ async fn under_load_nodes_come_and_go_and_no_task_waits_for_a_lease() {
     let config = AGENTS.replace("lease = \"2s\"", "lease = \"20s\"");
     let (mesh, _coordinator) = Mesh::start(PROGRAM, &config).await;
     let mesh = Arc::new(mesh);
-    let mut nodes = vec![mesh.node("n0").await, mesh.node("n1").await];
+    let mut nodes = [mesh.node("n0").await, mesh.node("n1").await];
     let stop = AtomicBool::new(false);
     let submitting = async {
         let mut tick = interval(Duration::from_millis(2));

@@ -1,10 +1,17 @@
 //! Who may write: zombies commit nothing, and asking twice does the work once.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail the test that calls them"
+)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use client::Receipt;
+use futures_util::future::join_all;
 use protocol::TaskId;
 use protocol::dead::{Cause, DeadLetter};
 use protocol::entry::Entry;
@@ -86,7 +93,6 @@ async fn a_zombie_commits_nothing() {
 
 struct Asked {
     mesh: Mesh,
-    key: DedupKey,
     mark: PathBuf,
 }
 
@@ -95,9 +101,9 @@ impl Asked {
         json!({"mark": self.mark, "sleepMs": sleep_ms, "echo": echo}).to_string().into()
     }
 
-    async fn ask(&self, echo: &str, sleep_ms: u64) -> Receipt {
+    async fn ask(&self, key: &str, echo: &str, sleep_ms: u64) -> Receipt {
         let mut asked = submission("probe", self.body(echo, sleep_ms));
-        asked.dedup_key = Some(self.key.clone());
+        asked.dedup_key = DedupKey::parse(key).ok();
         self.mesh.client.submit(asked).await.unwrap()
     }
 
@@ -105,21 +111,39 @@ impl Asked {
         let ran = marks(&self.mark).into_iter().filter(|mark| mark.task == task.as_str());
         ran.map(|mark| mark.attempt).collect()
     }
+
+    /// Two bodies under one key at the same moment, on two nodes: whoever commits first has won.
+    async fn race(&self, round: usize, sleep_ms: u64) -> TaskId {
+        let key = format!("key {sleep_ms} {round}");
+        let (a, b) = tokio::join!(self.ask(&key, "a", sleep_ms), self.ask(&key, "b", sleep_ms));
+        assert_eq!(a.task, b.task);
+        let end = self.mesh.end_of(&a.task).await;
+        let winner = output(&end)["echo"].as_str().unwrap().to_owned();
+        let (lost, loser) = if winner == "a" { (&b, "b") } else { (&a, "a") };
+        let letters = letters_about(&self.mesh, &a.task, 1).await;
+        let [letter] = letters.as_slice() else { panic!("one letter: {letters:?}") };
+        assert_eq!((letter.cause, letter.origin.source.sequence), (Cause::Conflict, lost.sequence));
+        let hash = |echo| input_hash(None, &self.body(echo, sleep_ms));
+        assert_eq!(letter.origin.input_hash, hash(loser));
+        let log = self.mesh.entries(&a.task).await;
+        assert_eq!(log[0].origin.as_ref().unwrap().input_hash, hash(&winner));
+        a.task
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_is_one_execution_over_every_restart() {
     let (mesh, mut coordinator) = Mesh::start(PROGRAM, AGENTS).await;
-    let mut nodes = vec![mesh.node("n0").await, mesh.node("n1").await];
+    let mut nodes = [mesh.node("n0").await, mesh.node("n1").await];
     let mark = mesh.folder().join("marks");
-    let mut asked = Asked { mesh, key: DedupKey::parse("order 17").unwrap(), mark };
+    let mut asked = Asked { mesh, mark };
 
     // While it runs, and after its end. None of these submissions has a `Nats-Msg-Id`: all are stored.
-    let first = asked.ask("x", 300).await;
+    let first = asked.ask("order 17", "x", 300).await;
     asked.mesh.until(&first.task, "begun", |log| !log.is_empty()).await;
-    let mut receipts = vec![first.clone(), asked.ask("x", 300).await];
+    let mut receipts = vec![first.clone(), asked.ask("order 17", "x", 300).await];
     asked.mesh.end_of(&first.task).await;
-    receipts.push(asked.ask("x", 300).await);
+    receipts.push(asked.ask("order 17", "x", 300).await);
     asked.mesh.until_settled("probe").await;
 
     // After a crash of everything.
@@ -132,7 +156,7 @@ async fn one_key_is_one_execution_over_every_restart() {
         assert!(process.restart().await);
     }
     asked.mesh.until_settled("probe").await;
-    receipts.push(asked.ask("x", 300).await);
+    receipts.push(asked.ask("order 17", "x", 300).await);
     asked.mesh.until_settled("probe").await;
     let sequences = receipts.iter().map(|receipt| receipt.sequence).collect::<BTreeSet<_>>();
     assert_eq!(sequences.len(), receipts.len(), "each was stored as a message of its own");
@@ -140,13 +164,12 @@ async fn one_key_is_one_execution_over_every_restart() {
     assert_eq!(asked.runs(&first.task), [1]);
 
     // Across a redelivery: the worker dies, the second request waits beside the first.
-    asked.key = DedupKey::parse("order 18").unwrap();
-    let task = asked.ask("y", 600).await.task;
+    let task = asked.ask("order 18", "y", 600).await.task;
     let log = asked.mesh.until(&task, "begun", |log| !log.is_empty()).await;
-    asked.ask("y", 600).await;
+    asked.ask("order 18", "y", 600).await;
     let victim = nodes.iter_mut().find(|node| node.orders.name == log[0].by.as_str()).unwrap();
     victim.kill().await;
-    asked.ask("y", 600).await;
+    asked.ask("order 18", "y", 600).await;
     assert_eq!(output(&asked.mesh.end_of(&task).await)["attempt"], 2);
     asked.mesh.until_settled("probe").await;
     assert_eq!(asked.runs(&task), [1, 2]);
@@ -169,32 +192,14 @@ async fn of_two_bodies_under_one_key_the_first_wins_and_the_second_is_told() {
     let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
     let _nodes = (mesh.node("n0").await, mesh.node("n1").await);
     let mark = mesh.folder().join("marks");
-    let mut asked = Asked { mesh, key: DedupKey::parse("k").unwrap(), mark };
+    let asked = Asked { mesh, mark };
     for sleep_ms in [0, 50] {
-        // At the same moment, on two nodes: whoever commits first has won.
-        for round in 0..10 {
-            asked.key = DedupKey::parse(&format!("key {sleep_ms} {round}")).unwrap();
-            let (a, b) = tokio::join!(asked.ask("a", sleep_ms), asked.ask("b", sleep_ms));
-            assert_eq!(a.task, b.task);
-            let end = asked.mesh.end_of(&a.task).await;
-            let winner = output(&end)["echo"].as_str().unwrap().to_owned();
-            let (lost, loser) = if winner == "a" { (&b, "b") } else { (&a, "a") };
-            let letters = letters_about(&asked.mesh, &a.task, 1).await;
-            assert_eq!(letters.len(), 1);
-            let letter = &letters[0];
-            assert_eq!(
-                (letter.cause, letter.origin.source.sequence),
-                (Cause::Conflict, lost.sequence)
-            );
-            let hash = |echo| input_hash(None, &asked.body(echo, sleep_ms));
-            assert_eq!(letter.origin.input_hash, hash(loser));
-            let log = asked.mesh.entries(&a.task).await;
-            assert_eq!(log[0].origin.as_ref().unwrap().input_hash, hash(&winner));
-        }
+        join_all((0..10).map(|round| asked.race(round, sleep_ms))).await;
     }
     // Long after the end.
-    let late = asked.ask("c", 50).await;
-    let letters = letters_about(&asked.mesh, &late.task, 2).await;
+    let task = asked.race(10, 50).await;
+    let late = asked.ask("key 50 10", "c", 50).await;
+    let letters = letters_about(&asked.mesh, &task, 2).await;
     assert_eq!(letters[1].origin.source.sequence, late.sequence);
     asked.mesh.until_settled("probe").await;
     assert_eq!(Oracle::read(&asked.mesh.client).await.unwrap().faults(), [""; 0]);

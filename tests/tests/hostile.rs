@@ -1,20 +1,14 @@
 //! Messages that are wrong in every way: each ends in a log or as a letter, and nothing else is lost.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests fail the test that calls them"
-)]
-
 use bytes::Bytes;
 use protocol::Owner;
-use protocol::codec::{JSON, MSGPACK};
+use protocol::codec::{A2A_JSON, JSON, MSGPACK};
 use protocol::dead::Cause;
 use protocol::entry::{Entry, Event};
 use protocol::fault::code;
 use protocol::header::{CONTENT_TYPE, Headers};
 use protocol::id::TaskId;
-use protocol::limits::HEADER_BYTES_MAX;
+use protocol::limits::{DEPTH_MAX, HEADER_BYTES_MAX};
 use runtime::bus::{Outgoing, StoreError};
 use serde_json::json;
 use weft_tests::mesh::{AGENTS, Mesh};
@@ -31,76 +25,85 @@ fn outgoing(subject: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> 
     Outgoing::new(subject.to_owned(), headers, body.into())
 }
 
+/// What is sent to the skill `echo`, and the fault that it comes to.
+struct Case {
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    code: &'static str,
+    place: &'static str,
+}
+
+/// Bodies that are not what their content type says, or are nothing that a task may have.
+fn bodies() -> Vec<Case> {
+    let case = |content_type: &str, body: &[u8], code, place| {
+        let named = (!content_type.is_empty()).then(|| (CONTENT_TYPE, content_type.to_owned()));
+        Case { headers: named.into_iter().collect(), body: body.to_vec(), code, place }
+    };
+    let malformed = code::MALFORMED_BODY;
+    let nested = |open: &[u8]| open.repeat(250 * 1024 / open.len());
+    let deep = [&b"\x81\xa5parts\x91\x81\xa4data"[..], &[0x91; 200 * 1024]].concat();
+    vec![
+        case(JSON, b"{\"a\": 1", malformed, "line 1 column 7"),
+        case(JSON, b"{\"a\": \xff}", malformed, "line 1"),
+        case(JSON, b"", malformed, "line 1"),
+        case(A2A_JSON, b"{\"parts\": []}", malformed, "$.parts"),
+        case(MSGPACK, &[0xc1], malformed, "byte"),
+        case(MSGPACK, &[0x82, 0xa1, b'a'], malformed, "byte"),
+        case(MSGPACK, &[0xdd, 0xff, 0xff, 0xff, 0xff], malformed, "byte"),
+        case(MSGPACK, &nested(&[0x91]), malformed, "byte"),
+        case(MSGPACK, &deep, code::TOO_DEEP, "body"),
+        case("text/plain", &[b'a', 0xff], malformed, "byte 1"),
+        case("application/xml", b"<a/>", code::UNSUPPORTED_CONTENT_TYPE, "header Content-Type"),
+        case(JSON, &nested(b"["), code::TOO_DEEP, "body"),
+        case(JSON, &nested(b"{\"a\":"), code::TOO_DEEP, "body"),
+        case("", &nested(b"["), code::TOO_DEEP, "body"),
+        case("", &[[b'['; DEPTH_MAX + 1], [b']'; DEPTH_MAX + 1]].concat(), code::TOO_DEEP, "body"),
+    ]
+}
+
+/// Headers that say what they may not say.
+fn envelopes() -> Vec<Case> {
+    let long = "x".repeat(HEADER_BYTES_MAX);
+    let case = |headers: &[(&'static str, &str)], code, place| {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        Case { headers, body: b"x".to_vec(), code, place }
+    };
+    let bad = |name, value, place| case(&[(name, value)], code::BAD_HEADER, place);
+    vec![
+        bad("Weft-Deadline", "soon", "header Weft-Deadline"),
+        bad("Weft-Task-Id", "s1", "header Weft-Task-Id"),
+        bad("Weft-Task-Id", "a.b", "header Weft-Task-Id"),
+        bad("Weft-Task-Id", "", "header Weft-Task-Id"),
+        bad("Weft-Context-Id", "a b", "header Weft-Context-Id"),
+        bad("Weft-Dedup-Key", " ", "header Weft-Dedup-Key"),
+        bad("Weft-Reply-To", "weft.log.default.s1", "header Weft-Reply-To"),
+        bad("Weft-Reply-To", "$JS.API.STREAM.DELETE.WEFT_LOG", "header Weft-Reply-To"),
+        case(
+            &[("Weft-Task-Id", "a"), ("Weft-Dedup-Key", "b")],
+            code::BAD_HEADER,
+            "header Weft-Task-Id",
+        ),
+        case(&[("X-Long", &long)], code::TOO_LARGE, "headers"),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_rejected_with_its_place() {
     let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
     let mut node = mesh.node("n1").await;
-    let long = "x".repeat(HEADER_BYTES_MAX);
-    let json_type: &[(&str, &str)] = &[(CONTENT_TYPE, JSON)];
-    let pack_type: &[(&str, &str)] = &[(CONTENT_TYPE, MSGPACK)];
-    let deep = [&b"\x81\xa5parts\x91\x81\xa4data"[..], &[0x91; 200 * 1024]].concat();
-    let nested = |open: &[u8]| open.repeat(250 * 1024 / open.len());
-    let cases: &[(&[(&str, &str)], Vec<u8>, &str, &str)] = &[
-        (json_type, b"{\"a\": 1".to_vec(), code::MALFORMED_BODY, "line 1 column 7"),
-        (json_type, b"{\"a\": \xff}".to_vec(), code::MALFORMED_BODY, "line 1"),
-        (json_type, Vec::new(), code::MALFORMED_BODY, "line 1"),
-        (
-            &[(CONTENT_TYPE, "application/a2a+json")],
-            b"{\"parts\": []}".to_vec(),
-            code::MALFORMED_BODY,
-            "$.parts",
-        ),
-        (pack_type, vec![0xc1], code::MALFORMED_BODY, "byte"),
-        (pack_type, vec![0x82, 0xa1, b'a'], code::MALFORMED_BODY, "byte"),
-        (pack_type, vec![0xdd, 0xff, 0xff, 0xff, 0xff], code::MALFORMED_BODY, "byte"),
-        (&[(CONTENT_TYPE, "text/plain")], vec![b'a', 0xff], code::MALFORMED_BODY, "byte 1"),
-        (
-            &[(CONTENT_TYPE, "application/xml")],
-            b"<a/>".to_vec(),
-            code::UNSUPPORTED_CONTENT_TYPE,
-            "header Content-Type",
-        ),
-        (json_type, nested(b"["), code::TOO_DEEP, "body"),
-        (json_type, nested(b"{\"a\":"), code::TOO_DEEP, "body"),
-        (&[], nested(b"["), code::TOO_DEEP, "body"),
-        (pack_type, nested(&[0x91]), code::MALFORMED_BODY, "byte"),
-        (pack_type, deep, code::TOO_DEEP, "body"),
-        (&[("Weft-Deadline", "soon")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Deadline"),
-        (&[("Weft-Task-Id", "s1")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Task-Id"),
-        (&[("Weft-Task-Id", "a.b")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Task-Id"),
-        (&[("Weft-Task-Id", "")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Task-Id"),
-        (&[("Weft-Context-Id", "a b")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Context-Id"),
-        (&[("Weft-Dedup-Key", " ")], b"x".to_vec(), code::BAD_HEADER, "header Weft-Dedup-Key"),
-        (
-            &[("Weft-Reply-To", "weft.log.default.s1")],
-            b"x".to_vec(),
-            code::BAD_HEADER,
-            "header Weft-Reply-To",
-        ),
-        (
-            &[("Weft-Reply-To", "$JS.API.STREAM.DELETE.WEFT_LOG")],
-            b"x".to_vec(),
-            code::BAD_HEADER,
-            "header Weft-Reply-To",
-        ),
-        (
-            &[("Weft-Task-Id", "a"), ("Weft-Dedup-Key", "b")],
-            b"x".to_vec(),
-            code::BAD_HEADER,
-            "header Weft-Task-Id",
-        ),
-        (&[("X-Long", &long)], b"x".to_vec(), code::TOO_LARGE, "headers"),
-    ];
     let bus = mesh.client.bus();
     let mut good = Vec::new();
     let mut bad = Vec::new();
-    for (headers, body, ..) in cases {
+    for case in bodies().into_iter().chain(envelopes()) {
         good.push(mesh.submit("probe", json!({"sleepMs": 20})).await);
-        let message = outgoing("weft.task.echo", headers, body.clone());
-        bad.push(TaskId::from_sequence(bus.store(message).await.unwrap().sequence));
+        let headers: Vec<_> =
+            case.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let message = outgoing("weft.task.echo", &headers, case.body.clone());
+        bad.push((TaskId::from_sequence(bus.store(message).await.unwrap().sequence), case));
     }
-    for (task, (headers, body, code, place)) in bad.iter().zip(cases) {
-        let case = format!("{:.60?} {:.20?}", headers, String::from_utf8_lossy(body));
+    for (task, Case { headers, body, code, place }) in &bad {
+        let start = body.iter().take(20).collect::<Vec<_>>();
+        let case = format!("{:.80} {start:?}", format!("{headers:?}"));
         let end = mesh.end_of(task).await;
         assert!(matches!(end.event, Event::Rejected { .. }), "{case}: {end:?}");
         assert_eq!(fault(&end).code, *code, "{case}");
@@ -118,7 +121,7 @@ async fn what_cannot_be_read_is_rejected_with_its_place() {
     // Beyond what the stream or the server takes, the publisher hears of it at once and nothing is stored.
     let before = bus.stream_state(&bus.names().inbox).await.unwrap().last_seq;
     for bytes in [300 * 1024, 1024 * 1024, 1024 * 1024 + 1] {
-        let message = outgoing("weft.task.echo", json_type, vec![b'['; bytes]);
+        let message = outgoing("weft.task.echo", &[(CONTENT_TYPE, JSON)], vec![b'['; bytes]);
         let refused = bus.store(message).await.unwrap_err();
         assert!(matches!(refused, StoreError::TooLarge { .. }), "{bytes}: {refused}");
     }

@@ -1,6 +1,10 @@
 //! What the mesh creates on a server, what it leaves alone, and what it can do without.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test that calls them"
+)]
 
 use std::time::Duration;
 
@@ -27,7 +31,8 @@ async fn bare_server(folder: &std::path::Path) -> (ServerChild, Bus) {
 /// Asks JetStream's own API.
 async fn api(bus: &Bus, subject: &str, body: &Value) -> Value {
     let subject = format!("$JS.API.{subject}");
-    let body = body.to_string().into();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let body = body.into();
     let answer = bus.ask(subject, &Headers::new(), body, Duration::from_secs(5)).await.unwrap();
     let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
     assert!(answer["error"].is_null(), "{answer}");
@@ -179,10 +184,14 @@ async fn a_lost_consumer_comes_back_and_nothing_runs_again() {
 fn node_user(password: &str) -> String {
     let publish = [
         "$JS.API.INFO",
-        "$JS.API.CONSUMER.INFO.WEFT_INBOX.skill-*",
-        "$JS.API.CONSUMER.INFO.WEFT_LOG.skill-*",
-        "$JS.API.CONSUMER.MSG.NEXT.WEFT_INBOX.skill-*",
-        "$JS.API.CONSUMER.MSG.NEXT.WEFT_LOG.skill-*",
+        "$JS.API.CONSUMER.INFO.WEFT_INBOX.skill-echo",
+        "$JS.API.CONSUMER.INFO.WEFT_INBOX.skill-probe",
+        "$JS.API.CONSUMER.INFO.WEFT_LOG.skill-echo",
+        "$JS.API.CONSUMER.INFO.WEFT_LOG.skill-probe",
+        "$JS.API.CONSUMER.MSG.NEXT.WEFT_INBOX.skill-echo",
+        "$JS.API.CONSUMER.MSG.NEXT.WEFT_INBOX.skill-probe",
+        "$JS.API.CONSUMER.MSG.NEXT.WEFT_LOG.skill-echo",
+        "$JS.API.CONSUMER.MSG.NEXT.WEFT_LOG.skill-probe",
         "$JS.ACK.WEFT_INBOX.>",
         "$JS.ACK.WEFT_LOG.>",
         "$JS.API.DIRECT.GET.WEFT_LOG",

@@ -1,4 +1,5 @@
 //! nats-server killed, restarted and frozen under load: what it acknowledged is not lost, and everybody comes back.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
 #![expect(
     clippy::print_stdout,
     reason = "the measured times are worth a line in the test's output"

@@ -1,10 +1,6 @@
 //! Submitting through the Rust client: ids, keys, owners, codecs, large parts, deadlines.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests fail the test that calls them"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
 
 use std::time::Duration;
 

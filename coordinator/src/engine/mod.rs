@@ -16,22 +16,21 @@ mod tests_support {
 
     /// A log that has an origin.
     pub(crate) fn log() -> TaskLog {
-        TaskLog {
-            origin: Some(Box::new(Origin {
-                skill: Skill::parse("echo").unwrap(),
-                owner: Owner::default(),
-                source: Source { queue: Queue::Inbox, sequence: 1 },
-                submitted_at: Timestamp::from_millis(0),
-                input_hash: String::new(),
-                context_id: None,
-                dedup_key: None,
-                deadline: None,
-                reply_to: None,
-                parent: None,
-                redrive_of: None,
-                traceparent: None,
-            })),
-            ..TaskLog::default()
-        }
+        let mut log = TaskLog::default();
+        log.origin = Some(Box::new(Origin {
+            skill: Skill::parse("echo").unwrap(),
+            owner: Owner::default(),
+            source: Source { queue: Queue::Inbox, sequence: 1 },
+            submitted_at: Timestamp::from_millis(0),
+            input_hash: String::new(),
+            context_id: None,
+            dedup_key: None,
+            deadline: None,
+            reply_to: None,
+            parent: None,
+            redrive_of: None,
+            traceparent: None,
+        }));
+        log
     }
 }

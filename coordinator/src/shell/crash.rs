@@ -4,19 +4,23 @@
 //! another server, costs a second attempt whose commit the fence refuses. Where the system account is out of reach
 //! the leases do the same, later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use protocol::holding::Holding;
-use runtime::bus::{Bus, SubscribeError, SystemBus};
+use runtime::bus::{Bus, ClientGone, SubscribeError, SystemBus};
 use runtime::metric::Metrics;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Nodes remembered at most; beyond that their leases do the work.
 const NODES_MAX: usize = 10_000;
 /// Deliveries remembered of one node.
 const HELD_MAX: usize = 20_000;
+/// When a vanished client is looked at once more: its end is told on another connection than its last words,
+/// which may therefore come after it.
+const LATE_WORD: Duration = Duration::from_millis(100);
 /// Reasons for which a node is not given up: it is about to connect to another server.
 const MOVING: &[&str] = &["Server Shutdown", "Lame Duck"];
 
@@ -67,7 +71,7 @@ pub(crate) async fn hear(
     }
 }
 
-/// Gives back what vanished clients held, until `stop`. `gone` gets the name of each client that is gone.
+/// Gives back what vanished clients held, until `stop`. `poison` is told about each node that is gone.
 pub(crate) async fn give_back(
     bus: Bus,
     system: SystemBus,
@@ -77,21 +81,46 @@ pub(crate) async fn give_back(
     stop: CancellationToken,
 ) -> Result<(), SubscribeError> {
     let mut ends = system.disconnects().await?;
+    let giving = Giving { bus, board, metrics };
+    let mut looked_at: VecDeque<(Instant, ClientGone)> = VecDeque::new();
     loop {
+        let again_at = looked_at.front().map(|(at, _)| *at + LATE_WORD);
         let gone = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             gone = ends.next() => gone,
+            () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {
+                if let Some((_, gone)) = looked_at.pop_front() {
+                    giving.give(&gone).await;
+                }
+                continue;
+            }
         };
         let Some(gone) = gone else { return Ok(()) };
         if MOVING.iter().any(|reason| gone.reason.contains(reason)) {
             continue;
         }
-        let held = board.take(&gone.client);
         if gone.client.starts_with("node-") {
             poison.notify_one();
         }
+        giving.give(&gone).await;
+        if looked_at.len() < NODES_MAX {
+            looked_at.push_back((Instant::now(), gone));
+        }
+    }
+}
+
+struct Giving {
+    bus: Bus,
+    board: std::sync::Arc<Board>,
+    metrics: Metrics,
+}
+
+impl Giving {
+    /// Gives back what is known of a client now.
+    async fn give(&self, gone: &ClientGone) {
+        let held = self.board.take(&gone.client);
         if held.is_empty() {
-            continue;
+            return;
         }
         tracing::warn!(
             client = gone.client,
@@ -100,14 +129,19 @@ pub(crate) async fn give_back(
             "node gone, giving its work back"
         );
         for ack in held {
-            bus.nak(&ack, Duration::ZERO).await;
-            metrics.coordinator.crash_naks.inc();
+            self.bus.nak(&ack, Duration::ZERO).await;
+            self.metrics.coordinator.crash_naks.inc();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use runtime::bus::{BusSettings, Credentials, TlsFiles};
+    use runtime::nats_server::{FindOptions, SYSTEM_USER, ServerSettings, find, start};
+
     use super::*;
 
     fn holding(complete: bool, taken: &[u64], settled: &[u64]) -> Holding {
@@ -131,5 +165,64 @@ mod tests {
         board.note(holding(false, &[1, 2], &[]));
         board.note(holding(true, &[7], &[]));
         assert_eq!(board.take("n"), ["ack7"]);
+    }
+
+    fn settings(url: &str, role: &str, credentials: Credentials) -> BusSettings {
+        BusSettings {
+            servers: url.to_owned(),
+            credentials,
+            tls: TlsFiles::default(),
+            role: role.to_owned(),
+            subjects: protocol::subject::Subjects::default(),
+        }
+    }
+
+    /// The end of a connection is told on another connection than what the client said last.
+    #[tokio::test]
+    async fn what_a_node_said_last_may_come_after_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = find(&FindOptions::from_environment()).await.unwrap();
+        let server = start(&found, ServerSettings::new(dir.path())).await.unwrap();
+        let url = server.client_url();
+        let password = server.settings().passwords.system.expose().to_owned();
+        let user = Credentials::User { user: SYSTEM_USER.to_owned(), password };
+        let system = SystemBus::connect(settings(&url, "system", user)).await.unwrap();
+        let bus = Bus::connect(settings(&url, "coordinator", Credentials::None)).await.unwrap();
+        let mut naks = bus.subscribe("acks.*".to_owned(), None).await.unwrap();
+        let mut ends = system.disconnects().await.unwrap();
+        let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
+        let giving = give_back(
+            bus.clone(),
+            system,
+            Arc::clone(&board),
+            Metrics::new("test"),
+            Arc::default(),
+            stop.clone(),
+        );
+        let told = async {
+            let node = Bus::connect(settings(&url, "node", Credentials::None)).await.unwrap();
+            let client = node.client_name().to_owned();
+            let held = |number: u64| Holding {
+                client: client.clone(),
+                taken: vec![(number, format!("acks.{number}"))],
+                ..Holding::default()
+            };
+            board.note(held(1));
+            bus.flush().await;
+            drop(node);
+            while ends.next().await.unwrap().client != client {}
+            // By now `give_back`, polled before this, has looked once. Waiting for its first NAK could outlast
+            // the second look on a busy machine.
+            board.note(held(2));
+            let naked = [naks.next().await, naks.next().await].map(|nak| nak.unwrap().subject);
+            stop.cancel();
+            naked
+        };
+        let limit = Duration::from_secs(10);
+        let both = Box::pin(async { tokio::join!(giving, told) });
+        let both = tokio::time::timeout(limit, both);
+        let (given, naked) = both.await.unwrap();
+        assert_eq!(naked, ["acks.1", "acks.2"]);
+        given.unwrap();
     }
 }

@@ -1,13 +1,16 @@
-//! Creates the consumers of skills that nodes announce and that do not have them yet.
+//! Creates the consumers of skills that nodes announce and that do not have them, or not any more.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client::Client;
 use protocol::topology::Capacity;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a skill's consumers are taken for granted once they were there.
+const TRUSTED_FOR: Duration = Duration::from_secs(10);
 
 /// Looks at the registry again and again until `stop`.
 pub(crate) async fn provision(
@@ -16,7 +19,7 @@ pub(crate) async fn provision(
     sync: Option<&'static str>,
     stop: CancellationToken,
 ) {
-    let mut known = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     let mut tick = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
@@ -31,12 +34,15 @@ pub(crate) async fn provision(
             }
         };
         for skill in agents.into_iter().map(|agent| agent.skill) {
-            if known.contains(&skill) {
+            if seen.get(&skill).is_some_and(|at: &Instant| at.elapsed() < TRUSTED_FOR) {
                 continue;
             }
             match client.bus().provision_skill(&skill, &capacity, sync).await {
-                Ok(_) => {
-                    known.insert(skill);
+                Ok(done) => {
+                    for created in done.created {
+                        tracing::info!(%skill, created, "created");
+                    }
+                    seen.insert(skill, Instant::now());
                 }
                 Err(error) => tracing::warn!(%skill, reason = %error, "skill not provisioned"),
             }

@@ -8,6 +8,7 @@ mod connect;
 mod delivery;
 mod diagnose;
 mod kv;
+mod leader;
 mod message;
 mod objects;
 mod provision;

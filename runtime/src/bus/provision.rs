@@ -137,10 +137,21 @@ impl Bus {
     }
 
     async fn provision_bucket(&self, spec: &BucketSpec) -> Result<Provisioned, ProvisionError> {
-        if self.jetstream.get_key_value(&spec.name).await.is_ok() {
-            return Ok(Provisioned::default());
-        }
         let what = format!("bucket {}", spec.name);
+        if let Ok(found) = self.jetstream.get_stream(format!("KV_{}", spec.name)).await {
+            let found = &found.cached_info().config;
+            let mut differences = Vec::new();
+            compare(&mut differences, &what, "num_replicas", &found.num_replicas, &spec.replicas);
+            let may_expire = spec.marker_ttl.is_some();
+            compare(
+                &mut differences,
+                &what,
+                "allow_msg_ttl",
+                &found.allow_message_ttl,
+                &may_expire,
+            );
+            return Ok(Provisioned { created: Vec::new(), differences });
+        }
         let config = kv::Config {
             bucket: spec.name.clone(),
             description: spec.description.to_owned(),
@@ -157,10 +168,13 @@ impl Bus {
 
     async fn provision_objects(&self, replicas: usize) -> Result<Provisioned, ProvisionError> {
         let bucket = self.names().artifacts.clone();
-        if self.jetstream.get_object_store(&bucket).await.is_ok() {
-            return Ok(Provisioned::default());
-        }
         let what = format!("object store {bucket}");
+        if let Ok(found) = self.jetstream.get_stream(format!("OBJ_{bucket}")).await {
+            let found = &found.cached_info().config;
+            let mut differences = Vec::new();
+            compare(&mut differences, &what, "num_replicas", &found.num_replicas, &replicas);
+            return Ok(Provisioned { created: Vec::new(), differences });
+        }
         let config = object_store::Config {
             bucket,
             num_replicas: replicas,

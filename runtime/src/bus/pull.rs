@@ -24,6 +24,8 @@ const EXPIRES: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const HEARTBEAT_STATUS: u16 = 100;
 const SILENCE_MAX: Duration = Duration::from_millis(2_500);
+/// How long a consumer that is gone, or has no leader, is not asked again.
+const GONE_REST: Duration = Duration::from_millis(250);
 /// How long what is on its way may take to arrive when a puller is closed.
 const CLOSE_LIMIT: Duration = Duration::from_millis(500);
 /// Answers other than deliveries that may be on their way then.
@@ -92,6 +94,8 @@ pub struct Puller {
     /// Messages that came over the inbox.
     heard: u64,
     restarts: u64,
+    /// Until when the consumer is not asked, since it is gone.
+    rests_until: Option<Instant>,
 }
 
 #[derive(Deserialize)]
@@ -188,6 +192,7 @@ impl Bus {
             connections: self.connections(),
             heard: 0,
             restarts: 0,
+            rests_until: None,
         })
     }
 }
@@ -243,9 +248,10 @@ impl Puller {
 
     /// Asks for this many deliveries more.
     pub async fn ask(&mut self, count: usize) {
-        if count == 0 {
+        if count == 0 || self.rests_until.is_some_and(|until| until > Instant::now()) {
             return;
         }
+        self.rests_until = None;
         if self.outstanding == 0 {
             self.heard_at = Instant::now();
         }
@@ -308,6 +314,10 @@ impl Puller {
                     self.restarts += 1;
                     return Pulled::Fewer;
                 }
+                () = sleep_until(self.rests_until.unwrap_or(wake_at)), if self.rests_until.is_some() => {
+                    self.rests_until = None;
+                    return Pulled::Fewer;
+                }
             }
         }
     }
@@ -329,7 +339,10 @@ impl Puller {
             .and_then(|headers| headers.get("Nats-Pending-Messages"))
             .and_then(|count| count.as_str().parse::<usize>().ok());
         // Without a count the consumer itself is gone or moves: all its requests are.
-        self.restarts += u64::from(left.is_none());
+        if left.is_none() {
+            self.restarts += 1;
+            self.rests_until = Some(Instant::now() + GONE_REST);
+        }
         self.outstanding = left.map_or(0, |left| self.outstanding.saturating_sub(left));
         Some(Pulled::Fewer)
     }

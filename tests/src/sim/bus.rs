@@ -4,13 +4,14 @@
 //! sequence, ids that are forgotten after a window, deliveries that come again when nobody settles them,
 //! acknowledgements that prove no ownership. What goes wrong on the way is the world's business.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use protocol::Timestamp;
 use protocol::header::{self, Headers};
 use protocol::limits::DELIVERIES_MAX;
 use runtime::bus::{Outgoing, StoredMessage};
 
+use super::consumer::{Consumer, Queue};
 use super::dice::Dice;
 
 /// One of the two streams.
@@ -20,50 +21,9 @@ pub(super) enum Stream {
     Log,
 }
 
-/// The consumers: two of the one skill, one of the coordinators.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Queue {
-    Run,
-    Task,
-    Care,
-}
-
-impl Queue {
-    pub(super) const ALL: [Self; 3] = [Self::Run, Self::Task, Self::Care];
-
-    pub(super) fn stream(self) -> Stream {
-        match self {
-            Self::Task => Stream::Inbox,
-            Self::Run | Self::Care => Stream::Log,
-        }
-    }
-
-    fn takes(self, subject: &str) -> bool {
-        match self {
-            Self::Run => subject.starts_with("weft.run."),
-            Self::Task => subject.starts_with("weft.task."),
-            Self::Care => subject.starts_with("weft.wake.") || subject.starts_with("weft.cancel."),
-        }
-    }
-}
-
 /// The subject has another last sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fenced;
-
-/// A delivery that nobody has settled.
-#[derive(Debug, Clone, Copy)]
-struct Pending {
-    deliveries: u64,
-    due: i64,
-    holder: Option<usize>,
-}
-
-#[derive(Debug, Default)]
-struct Consumer {
-    new: VecDeque<u64>,
-    pending: BTreeMap<u64, Pending>,
-}
 
 #[derive(Debug, Default)]
 struct Messages {
@@ -126,7 +86,8 @@ impl Bus {
         }
     }
 
-    fn consumer(&mut self, queue: Queue) -> &mut Consumer {
+    /// The consumer of a queue.
+    pub(super) fn consumer(&mut self, queue: Queue) -> &mut Consumer {
         let [run, task, care] = &mut self.consumers;
         match queue {
             Queue::Run => run,
@@ -194,7 +155,7 @@ impl Bus {
         }
         for queue in Queue::ALL {
             if queue.takes(&message.subject) {
-                self.consumer(queue).new.push_back(sequence);
+                self.consumer(queue).add(sequence);
             }
         }
         sequence
@@ -224,35 +185,14 @@ impl Bus {
     /// Whether this consumer has something to hand out.
     pub(super) fn is_ready(&self, queue: Queue, now: i64) -> bool {
         let [run, task, care] = &self.consumers;
-        let consumer = match queue {
-            Queue::Run => run,
-            Queue::Task => task,
-            Queue::Care => care,
-        };
-        !consumer.new.is_empty() || consumer.pending.values().any(|pending| pending.due <= now)
-    }
-
-    /// Deliveries to nodes whose lease has run out, with their holders.
-    pub(super) fn overdue(&self, now: i64) -> Vec<(Queue, u64, usize)> {
-        let [run, task, _] = &self.consumers;
-        [(Queue::Run, run), (Queue::Task, task)]
-            .into_iter()
-            .flat_map(|(queue, consumer)| {
-                let due = consumer.pending.iter().filter(move |(_, p)| p.due <= now);
-                due.filter_map(move |(sequence, p)| Some((queue, *sequence, p.holder?)))
-            })
-            .collect()
-    }
-
-    /// Renews a lease.
-    pub(super) fn renew(&mut self, queue: Queue, sequence: u64, now: i64) {
-        let due = now + self.lease;
-        if let Some(pending) = self.consumer(queue).pending.get_mut(&sequence) {
-            pending.due = due;
+        match queue {
+            Queue::Run => run.is_ready(now),
+            Queue::Task => task.is_ready(now),
+            Queue::Care => care.is_ready(now),
         }
     }
 
-    /// Hands out a message.
+    /// Hands out a message, unless it was taken out or the server gives it up.
     pub(super) fn deliver(
         &mut self,
         queue: Queue,
@@ -261,71 +201,48 @@ impl Bus {
         holder: usize,
     ) -> Option<Delivery> {
         let lease = self.lease;
-        let consumer = self.consumer(queue);
-        let mut candidates: Vec<u64> =
-            consumer.pending.iter().filter(|(_, p)| p.due <= now).map(|(s, _)| *s).collect();
-        candidates.extend(consumer.new.front());
-        let sequence = dice.pick(&candidates)?;
-        if consumer.new.front() == Some(&sequence) {
-            consumer.new.pop_front();
-        }
-        let pending = consumer.pending.entry(sequence).or_insert(Pending {
-            deliveries: 0,
-            due: 0,
-            holder: None,
-        });
-        pending.deliveries += 1;
-        pending.due = now + lease;
-        pending.holder = Some(holder);
-        let delivered = pending.deliveries;
-        let worn_out =
-            queue != Queue::Care && i64::try_from(delivered).unwrap_or(i64::MAX) > DELIVERIES_MAX;
-        let message = self.at(queue.stream(), sequence).cloned();
-        if message.is_none() || worn_out {
-            self.consumer(queue).pending.remove(&sequence);
-        }
-        if worn_out {
+        let (sequence, delivered) = self.consumer(queue).deliver(now, lease, dice, holder)?;
+        let often = i64::try_from(delivered).unwrap_or(i64::MAX) > DELIVERIES_MAX;
+        let message = self.at(stream_of(queue), sequence).cloned();
+        if queue != Queue::Care && often {
             self.given_up.push(sequence);
-            return None;
+        } else if let Some(message) = message {
+            return Some(Delivery { queue, message, delivered });
         }
-        Some(Delivery { queue, message: message?, delivered })
+        self.consumer(queue).ack(sequence);
+        None
     }
 
-    /// Settles a delivery, whoever says so.
-    pub(super) fn ack(&mut self, queue: Queue, sequence: u64) {
-        self.consumer(queue).pending.remove(&sequence);
-    }
-
-    /// Gives a delivery back, whoever says so.
-    pub(super) fn nak(&mut self, queue: Queue, sequence: u64, due: i64) {
-        if let Some(pending) = self.consumer(queue).pending.get_mut(&sequence) {
-            pending.due = due;
-            pending.holder = None;
-        }
-    }
-
-    /// Gives back everything that a holder has.
+    /// Gives back everything that some nodes have.
     pub(super) fn nak_all(&mut self, now: i64, of: impl Fn(usize) -> bool) {
         for queue in [Queue::Run, Queue::Task] {
-            for pending in self.consumer(queue).pending.values_mut() {
-                if pending.holder.is_some_and(&of) {
-                    pending.due = now;
-                    pending.holder = None;
-                }
-            }
+            self.consumer(queue).nak_all(now, &of);
         }
+    }
+
+    /// Whether something is new or due.
+    pub(super) fn is_busy(&self, now: i64) -> bool {
+        self.consumers.iter().any(|consumer| consumer.is_ready(now))
+            || self.scheduled.iter().any(|scheduled| scheduled.due <= now)
     }
 
     /// When the server does something by itself next, after `now`.
     pub(super) fn next_due(&self, now: i64) -> Option<i64> {
-        let pending = self.consumers.iter().flat_map(|c| c.pending.values().map(|p| p.due));
-        pending.chain(self.scheduled.iter().map(|s| s.due)).filter(|due| *due > now).min()
+        let pending = self.consumers.iter().flat_map(Consumer::due);
+        let scheduled = self.scheduled.iter().map(|scheduled| scheduled.due);
+        pending.chain(scheduled).filter(|due| *due > now).min()
     }
 
     /// Messages that nobody has settled, and schedules that have not fired.
     pub(super) fn unsettled(&self) -> usize {
-        let waiting = self.consumers.iter().map(|c| c.new.len() + c.pending.len());
-        waiting.sum::<usize>() + self.scheduled.len()
+        self.consumers.iter().map(Consumer::unsettled).sum::<usize>() + self.scheduled.len()
+    }
+}
+
+fn stream_of(queue: Queue) -> Stream {
+    match queue {
+        Queue::Task => Stream::Inbox,
+        Queue::Run | Queue::Care => Stream::Log,
     }
 }
 

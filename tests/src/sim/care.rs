@@ -10,13 +10,13 @@ use protocol::header::{self, Headers};
 use protocol::id::{NodeName, Owner, TaskId};
 use protocol::log::{Journaled, TaskLog};
 use protocol::subject::Subject;
-use protocol::task::TaskState;
 use protocol::submission::{Envelope, Stored};
+use protocol::task::TaskState;
 use runtime::bus::{Outgoing, StoredMessage};
 
 use super::bus::{Delivery, Stream};
+use super::hold::{Hold, Sent};
 use super::sabotage::Sabotage;
-use super::world::{Hold, Sent};
 
 const REST: Duration = Duration::from_millis(500);
 const UNKNOWN_FOR: Duration = Duration::from_secs(10);

@@ -5,10 +5,23 @@ use std::time::Duration;
 use protocol::id::{NodeName, TaskId};
 
 use super::bus::Delivery;
+use super::consumer::Queue;
 use super::world::{Process, Role, World};
 
 /// Some time after a drain begins the process is replaced, whatever it still does.
 const DRAIN_MS: i64 = 2_000;
+
+/// What becomes of an actor that is called.
+pub(super) enum Fate {
+    /// Its process was killed.
+    Gone,
+    /// Its process is frozen.
+    Later,
+    /// Its process is killed now.
+    Killed(usize),
+    /// It goes on.
+    Turn,
+}
 
 impl Process {
     /// A process that is up.
@@ -42,21 +55,9 @@ impl World {
         }
     }
 
-    /// What the server and the processes do by themselves.
-    pub(super) fn serve(&mut self) {
+    /// What the server and the processes do by themselves; the queues that have something to hand out then.
+    pub(super) fn serve(&mut self) -> Vec<Queue> {
         let (now, healed) = (self.now, self.healed());
-        let dice = &mut self.dice;
-        self.bus.fire(now, || match dice.below(20) {
-            0 if !healed => dice.ms(1_000, 10_000),
-            1..6 => dice.ms(1, 200),
-            _ => 0,
-        });
-        // Who is well would have renewed its lease in time, unless that was lost on the way.
-        for (queue, sequence, holder) in self.bus.overdue(now) {
-            if self.is_well(holder) && !self.mishap(20) {
-                self.bus.renew(queue, sequence, now);
-            }
-        }
         for process in &mut self.processes {
             if process.back_at.is_some_and(|at| at <= now) {
                 process.back_at = None;
@@ -65,6 +66,38 @@ impl World {
                 process.heard.clear();
             }
         }
+        if !self.bus.is_busy(now) {
+            return Vec::new();
+        }
+        let dice = &mut self.dice;
+        self.bus.fire(now, || match dice.below(20) {
+            0 if !healed => dice.ms(1_000, 10_000),
+            1..6 => dice.ms(1, 200),
+            _ => 0,
+        });
+        // Who is well would have renewed its lease in time, unless that was lost on the way.
+        for queue in [Queue::Run, Queue::Task] {
+            for (sequence, holder) in self.bus.consumer(queue).overdue(now) {
+                if self.is_well(holder) && !self.mishap(20) {
+                    let due = now + self.bus.lease;
+                    self.bus.consumer(queue).renew(sequence, due);
+                }
+            }
+        }
+        Queue::ALL.into_iter().filter(|queue| self.bus.is_ready(*queue, now)).collect()
+    }
+
+    /// Decides whether an actor that is called has its turn.
+    pub(super) fn fate_of(&mut self, actor: usize) -> Fate {
+        let Some(process) = self.owners.get(actor).copied().flatten() else { return Fate::Gone };
+        self.current = actor;
+        if self.put_off(actor, process) {
+            return Fate::Later;
+        }
+        if self.may_crash(process) {
+            return Fate::Killed(process);
+        }
+        Fate::Turn
     }
 
     /// A process of this role that has room for a delivery.
@@ -85,7 +118,7 @@ impl World {
     }
 
     /// Whether a call has to wait until its process is thawed.
-    pub(super) fn put_off(&mut self, actor: usize, process: usize) -> bool {
+    fn put_off(&mut self, actor: usize, process: usize) -> bool {
         let freezes = self.mishap(self.faults.freeze);
         let (now, for_ms) = (self.now, self.dice.ms(100, 25_000));
         let Some(owner) = self.processes.get_mut(process) else { return false };
@@ -103,7 +136,7 @@ impl World {
     }
 
     /// Decides whether a process is killed now, and notes it. A drain may begin as well.
-    pub(super) fn may_crash(&mut self, process: usize) -> bool {
+    fn may_crash(&mut self, process: usize) -> bool {
         let crashes = self.mishap(self.faults.crash);
         let drains = self.mishap(self.faults.drain);
         let (now, away) = (self.now, self.dice.ms(5, 8_000));
@@ -190,11 +223,11 @@ impl World {
             Some(wait) => format!("naks {queue:?} {sequence} for {wait:?}"),
         });
         match again_after {
-            None => self.bus.ack(queue, sequence),
+            None => self.bus.consumer(queue).ack(sequence),
             Some(wait) => {
                 let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
                 let due = self.now + wait;
-                self.bus.nak(queue, sequence, due);
+                self.bus.consumer(queue).nak(sequence, due);
             }
         }
     }

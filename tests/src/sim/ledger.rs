@@ -10,7 +10,7 @@ use protocol::submission::{Queue, Source};
 use runtime::bus::{Outgoing, StoredMessage};
 
 use super::bus::Stream;
-use super::world::{Hold, Sent};
+use super::hold::{Hold, Sent};
 
 /// How long the ledger waits for an answer and before it sends again.
 const RETRY: Duration = Duration::from_millis(500);

@@ -10,8 +10,10 @@
 mod agent;
 mod bus;
 mod care;
+mod consumer;
 mod dice;
 mod fate;
+mod hold;
 mod kinship;
 mod ledger;
 mod node;

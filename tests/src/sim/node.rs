@@ -21,10 +21,10 @@ use protocol::{codec, consequence, submission};
 use runtime::bus::Outgoing;
 
 use super::bus::Delivery;
+use super::hold::Hold;
 use super::ledger::SimLedger;
 use super::plan::Workload;
 use super::sabotage::Sabotage;
-use super::world::Hold;
 
 const REST: Duration = Duration::from_secs(2);
 

@@ -128,7 +128,7 @@ impl Workload {
                 stale: if dice.permille(400) { 150 } else { 0 },
             };
         }
-        for _ in 0..=dice.below(4) {
+        for _ in 0..=dice.below(3) {
             load.add_submissions(&mut dice);
         }
         Ok(load)
@@ -151,7 +151,7 @@ impl Workload {
                     retry_after: dice.permille(300).then_some(7_000),
                 },
                 _ => {
-                    let count = 1 + dice.below(3);
+                    let count = 1 + dice.below(2) + dice.below(2);
                     Act::Delegate((0..count).map(|_| self.add_plan(dice, depth + 1)).collect())
                 }
             };

@@ -9,13 +9,16 @@ use std::task::{Context, Wake, Waker};
 
 use protocol::id::NodeName;
 
-use super::bus::{Bus, Queue};
+use super::bus::Bus;
 use super::care::Care;
+use super::consumer::Queue;
+use super::fate::Fate;
+use super::hold::Hold;
 use super::node::Node;
 use super::plan::Workload;
 use super::sabotage::Sabotage;
 use super::submitter;
-use super::world::{Hold, Process, Role, World};
+use super::world::{Process, Role, World};
 
 /// Calls of actors in one run; more means that it goes round in circles.
 const CALLS_MAX: usize = 60_000;
@@ -66,7 +69,7 @@ pub(super) fn run(seed: u64, workload: Workload, sabotage: Option<Sabotage>, tra
         let doing = submitter::submit(run.hold.clone(), submission);
         run.spawn(client, Box::pin(doing));
     }
-    let quiet = run.to_the_end();
+    let quiet = run.play();
     Ended { hold: run.hold, quiet }
 }
 
@@ -89,7 +92,7 @@ impl Run {
         self.hold.with(|world| world.enter(actor, process));
     }
 
-    fn to_the_end(&mut self) -> bool {
+    fn play(&mut self) -> bool {
         for _ in 0..CALLS_MAX {
             self.hand_out();
             let next = self.hold.with(World::next_event);
@@ -108,8 +111,7 @@ impl Run {
 
     /// Hands out what is ready to processes that have room.
     fn hand_out(&mut self) {
-        self.hold.with(World::serve);
-        for queue in Queue::ALL {
+        for queue in self.hold.with(World::serve) {
             while self.hold.with(|world| world.bus.is_ready(queue, world.now)) {
                 let (role, slots) = match queue {
                     Queue::Care => (Role::Coordinator, CARE_SLOTS),
@@ -138,18 +140,11 @@ impl Run {
     }
 
     fn call(&mut self, actor: usize) {
-        let Some(process) = self.hold.with(|world| world.owners.get(actor).copied().flatten())
-        else {
-            return;
-        };
-        if self.hold.with(|world| world.put_off(actor, process)) {
-            return;
+        match self.hold.with(|world| world.fate_of(actor)) {
+            Fate::Gone | Fate::Later => return,
+            Fate::Killed(process) => return self.bury(process),
+            Fate::Turn => {}
         }
-        if self.hold.with(|world| world.may_crash(process)) {
-            self.bury(process);
-            return;
-        }
-        self.hold.with(|world| world.current = actor);
         let Some(doing) = self.actors.get_mut(actor).and_then(Option::as_mut) else { return };
         let bell = Arc::new(Bell(AtomicBool::new(true)));
         let waker = Waker::from(Arc::clone(&bell));

@@ -7,8 +7,8 @@ use protocol::id::{DedupKey, Owner, TaskId};
 use protocol::subject::Subject;
 use runtime::bus::Outgoing;
 
+use super::hold::{Hold, Sent};
 use super::plan::{Name, Submission};
-use super::world::{Hold, Sent};
 
 const RETRY: Duration = Duration::from_millis(700);
 

@@ -20,11 +20,10 @@ const AT_ONCE: usize = 32;
 /// How often a submission without an answer is repeated. One without a dedup key may then be two tasks.
 const TRIES: usize = 5;
 
-/// What is submitted, in order. Its `class` comes back as the output's echo.
-pub fn plan(random: &mut StdRng, count: usize) -> Vec<Submission> {
-    let mut plan = Vec::with_capacity(count);
-    while plan.len() < count {
-        let number = plan.len();
+/// What is submitted, in order: `count` tasks, some of them three times under one key. Its `class` comes back as the output's echo.
+pub(crate) fn plan(random: &mut StdRng, count: usize) -> Vec<Submission> {
+    let mut plan = Vec::with_capacity(count * 5 / 4);
+    for number in 0..count {
         let of_class = |skill: &str, class: &str, more: Value| {
             let mut input = json!({"echo": {"class": class, "number": number}});
             input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -63,7 +62,7 @@ pub fn plan(random: &mut StdRng, count: usize) -> Vec<Submission> {
 }
 
 /// Submits the plan; the receipts of all that got one.
-pub async fn submit_all(
+pub(crate) async fn submit_all(
     client: &Client,
     plan: &[Submission],
     submitted: &AtomicUsize,
@@ -90,7 +89,7 @@ fn class(story: &Oracle, task: &protocol::TaskId) -> Option<Value> {
 }
 
 /// What is wrong beyond the oracle's own rules: receipts without a task, wrong ends, wrong results.
-pub fn faults(story: &Oracle, receipts: &[Receipt]) -> Vec<String> {
+pub(crate) fn faults(story: &Oracle, receipts: &[Receipt]) -> Vec<String> {
     let mut faults = Vec::new();
     for receipt in receipts {
         if !story.submitted.contains_key(&receipt.task) {
@@ -122,7 +121,7 @@ pub fn faults(story: &Oracle, receipts: &[Receipt]) -> Vec<String> {
 }
 
 /// One line about what there was.
-pub fn sums(story: &Oracle) -> String {
+pub(crate) fn sums(story: &Oracle) -> String {
     let mut classes = BTreeMap::<String, usize>::new();
     for task in story.submitted.keys() {
         let class = class(story, task).map_or_else(String::new, |class| class["class"].to_string());

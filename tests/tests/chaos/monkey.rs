@@ -12,34 +12,34 @@ use weft_tests::process::Process;
 const FROZEN_FOR: Duration = Duration::from_millis(2_500);
 
 /// What there is to break.
-pub struct Fleet {
-    pub nodes: Vec<Process>,
-    pub coordinators: Vec<Process>,
-    pub random: StdRng,
-    pub done: Done,
+pub(crate) struct Fleet {
+    pub(crate) nodes: Vec<Process>,
+    pub(crate) coordinators: Vec<Process>,
+    pub(crate) random: StdRng,
+    pub(crate) done: Done,
 }
 
 /// What was broken.
 #[derive(Debug, Default)]
-pub struct Done {
-    pub nodes_killed: usize,
-    pub nodes_frozen: usize,
-    pub nodes_drained: usize,
-    pub coordinators_killed: usize,
-    pub server_killed: usize,
+pub(crate) struct Done {
+    pub(crate) nodes_killed: usize,
+    pub(crate) nodes_frozen: usize,
+    pub(crate) nodes_drained: usize,
+    pub(crate) coordinators_killed: usize,
+    pub(crate) server_killed: usize,
 }
 
 impl Fleet {
     /// Breaks one thing after the other until `quiet`; the server once, as soon as `middle` says so. When this
     /// returns, everything runs.
-    pub async fn torment(
+    pub(crate) async fn torment(
         &mut self,
         server: &mut ServerChild,
         middle: impl Fn() -> bool,
         quiet: &CancellationToken,
     ) {
         while !quiet.is_cancelled() {
-            let rest = Duration::from_millis(self.random.random_range(100..700));
+            let rest = Duration::from_millis(self.random.random_range(50..400));
             // The pace of the chaos, not a wait for anything.
             tokio::time::timeout(rest, quiet.cancelled()).await.ok();
             if middle() && self.done.server_killed == 0 {

@@ -97,6 +97,11 @@ impl Progress {
         Seen::Split { files }
     }
 
+    /// Two thirds are done: if a node is to be killed in the middle, it is now.
+    pub(crate) fn is_nearly_done(&self) -> bool {
+        self.total.is_some_and(|total| self.done * 3 >= total * 2)
+    }
+
     /// The node to kill now, if the moment has come: a third is done, and it has its hands full. The first ones
     /// of `nodes` go first; the last one goes only when nobody else has anything in hand.
     pub(crate) fn victim(&self, nodes: &[&str], slots: usize) -> Option<NodeName> {

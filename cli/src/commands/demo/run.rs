@@ -37,7 +37,13 @@ pub(super) async fn run(
     let events = client.bus().subscribe(client.bus().subjects().events_of(&owner), None).await?;
     client.bus().flush().await;
     let task = submit(&client, plan).await?;
-    let watch = Watch { client: &client, task: &task, events, progress: Progress::default() };
+    let watch = Watch {
+        client: &client,
+        task: &task,
+        events,
+        progress: Progress::default(),
+        late_after: Duration::from_millis(plan.rest_ms) / 4,
+    };
     let killed = watch.follow(fleet, printer, view).await?;
     let survey = output(&client, &owner, &task).await?;
     let logs = account::read(&client).await?;
@@ -62,6 +68,8 @@ struct Watch<'a> {
     task: &'a TaskId,
     events: Subscription,
     progress: Progress,
+    /// An entry that is seen this long after it was written tells nothing about the present.
+    late_after: Duration,
 }
 
 impl Watch<'_> {
@@ -107,7 +115,9 @@ impl Watch<'_> {
                 view.taken_over(printer, &entry.by, entry.at.since(killed.at))?;
             }
             view.seen(printer, &seen, &self.progress)?;
-            if killed.is_none() {
+            // What is seen late says little about who has what in hand now.
+            let late = clock.now().since(entry.at) > self.late_after;
+            if killed.is_none() && (!late || self.progress.is_nearly_done()) {
                 killed = self.kill(fleet, &clock, printer, view).await?;
             }
         }

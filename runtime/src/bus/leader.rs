@@ -1,0 +1,219 @@
+//! Reads what the stream's leader says: never stale, and legible whatever the headers look like.
+//!
+//! The leader's answers are JSON, so they also carry messages whose headers no client can parse.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use protocol::Timestamp;
+use protocol::header::Headers;
+use serde::Deserialize;
+
+use super::{Bus, REQUEST_TIMEOUT, ReadError, StoredMessage};
+
+impl Bus {
+    /// The last message of a subject, from the stream's leader: never stale.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn last_from_leader(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        self.leader_get(stream, serde_json::json!({"last_by_subj": subject})).await
+    }
+
+    /// The first message of a subject at or after a sequence, from the stream's leader.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn next_from_leader(
+        &self,
+        stream: &str,
+        subject: &str,
+        from: u64,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        self.leader_get(stream, serde_json::json!({"seq": from, "next_by_subj": subject})).await
+    }
+
+    /// The message at a sequence, from the stream's leader, whatever its headers look like.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn at_from_leader(
+        &self,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        self.leader_get(stream, serde_json::json!({"seq": sequence})).await
+    }
+
+    async fn leader_get(
+        &self,
+        stream: &str,
+        body: serde_json::Value,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        Ok(self.leader_raw(stream, body).await?.and_then(LeaderMessage::read))
+    }
+
+    async fn leader_raw(
+        &self,
+        stream: &str,
+        body: serde_json::Value,
+    ) -> Result<Option<LeaderMessage>, ReadError> {
+        let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+        let request = async_nats::Request::new()
+            .payload(body.to_string().into())
+            .timeout(Some(REQUEST_TIMEOUT));
+        let answer = self
+            .client
+            .send_request(subject.clone(), request)
+            .await
+            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
+        let answer: LeaderAnswer = serde_json::from_slice(&answer.payload)
+            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
+        match (answer.message, answer.error) {
+            (Some(message), _) => Ok(Some(message)),
+            // 10037: no message there.
+            (None, Some(error)) if error.err_code == 10_037 => Ok(None),
+            (None, error) => Err(self.read_error(
+                stream,
+                &subject,
+                &error.map_or_else(|| "an empty answer".to_owned(), |error| error.description),
+            )),
+        }
+    }
+
+    /// The message at a sequence, from the stream's leader, and whether a client could parse its headers.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn inspect(
+        &self,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<(StoredMessage, bool)>, ReadError> {
+        let found = self.leader_raw(stream, serde_json::json!({"seq": sequence})).await?;
+        Ok(found.and_then(|message| {
+            let block = message.hdrs.as_ref().and_then(|text| STANDARD.decode(text).ok());
+            let readable = block.is_none_or(|block| well_formed(&block));
+            Some((message.read()?, readable))
+        }))
+    }
+
+    /// For each consumer of a stream, the sequences it may have in flight: from its first unsettled message to the
+    /// last it gave out.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn in_flight(
+        &self,
+        stream: &str,
+    ) -> Result<Vec<std::ops::RangeInclusive<u64>>, ReadError> {
+        #[derive(Deserialize)]
+        struct Place {
+            stream_seq: u64,
+        }
+        #[derive(Deserialize)]
+        struct Consumer {
+            delivered: Place,
+            ack_floor: Place,
+            num_ack_pending: u64,
+        }
+        #[derive(Deserialize)]
+        struct Page {
+            #[serde(default)]
+            consumers: Vec<Consumer>,
+        }
+        let subject = format!("$JS.API.CONSUMER.LIST.{stream}");
+        let body = Bytes::from_static(b"{\"offset\":0}");
+        let answer = self
+            .ask(subject.clone(), &Headers::new(), body, REQUEST_TIMEOUT)
+            .await
+            .map_err(|error| self.read_error(stream, &subject, &error.reason))?;
+        let page: Page = serde_json::from_slice(&answer.payload)
+            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
+        Ok(page
+            .consumers
+            .into_iter()
+            .filter(|consumer| consumer.num_ack_pending > 0)
+            .map(|consumer| consumer.ack_floor.stream_seq + 1..=consumer.delivered.stream_seq)
+            .collect())
+    }
+}
+
+#[derive(Deserialize)]
+struct LeaderAnswer {
+    message: Option<LeaderMessage>,
+    error: Option<LeaderError>,
+}
+
+#[derive(Deserialize)]
+struct LeaderError {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+#[derive(Deserialize)]
+struct LeaderMessage {
+    subject: String,
+    seq: u64,
+    #[serde(default)]
+    hdrs: Option<String>,
+    #[serde(default)]
+    data: Option<String>,
+    time: String,
+}
+
+impl LeaderMessage {
+    fn read(self) -> Option<StoredMessage> {
+        let decode = |text: Option<String>| -> Option<Vec<u8>> {
+            text.and_then(|text| STANDARD.decode(text).ok())
+        };
+        let headers = decode(self.hdrs).map(|bytes| header_lines(&bytes)).unwrap_or_default();
+        Some(StoredMessage {
+            sequence: self.seq,
+            subject: self.subject,
+            headers,
+            payload: decode(self.data).unwrap_or_default().into(),
+            at: Timestamp::parse(&self.time).ok()?,
+        })
+    }
+}
+
+/// Whether the client library would take a header block as one of a message: judged as it parses, since it panics
+/// or drops the connection over what it does not take, and takes a status for its own.
+fn well_formed(block: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(block) else { return false };
+    let mut lines = text.lines().peekable();
+    if lines.next().map(str::trim_end) != Some("NATS/1.0") {
+        return false;
+    }
+    while let Some(line) = lines.next() {
+        if line.is_empty() {
+            continue;
+        }
+        let Some((name, value)) = line.split_once(':') else { return false };
+        let mut value = value.trim_start().to_owned();
+        while let Some(more) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
+            value.push_str(more);
+        }
+        if !name.chars().all(|c| c.is_ascii_graphic()) || value.trim_end().contains('\r') {
+            return false;
+        }
+    }
+    true
+}
+
+/// Reads a header block leniently: bytes that are no UTF-8 are replaced.
+fn header_lines(block: &[u8]) -> Headers {
+    String::from_utf8_lossy(block)
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+        .collect()
+}
