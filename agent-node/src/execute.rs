@@ -384,9 +384,9 @@ async fn conclude(
     let appended = if let (true, Event::Failed { failure, fault }) = (ending.letter, event.clone())
     {
         let input = decode(&work.body).unwrap_or_else(|_| Message::from_user(Vec::new()));
-        let now = core.clock.now();
         let appending = scribe.append_with_letter(event, |log| {
-            DeadLetter::of(&work.envelope.task, log, failure, &fault, input, now)
+            let died_at = core.clock.now();
+            DeadLetter::of(&work.envelope.task, log, failure, &fault, input, died_at)
         });
         Box::pin(appending).await
     } else {
