@@ -46,19 +46,19 @@ impl Core {
         Ok(log)
     }
 
-    pub(crate) fn scribe(&self, task: &TaskId, origin: &Arc<Origin>, log: TaskLog) -> Arc<Scribe> {
+    pub(crate) fn scribe(&self, task: &TaskId, origin: &Arc<Origin>, log: TaskLog) -> Scribe {
         let start = Start {
             task: task.clone(),
             origin: Box::new((**origin).clone()),
             log,
             node: self.node.clone(),
         };
-        Arc::new(Scribe::new(
+        Scribe::new(
             Arc::clone(&self.ledger),
             Arc::clone(self.bus.subjects()),
             self.clock.clone(),
             start,
-        ))
+        )
     }
 
     pub(crate) async fn carry_out(&self, task: &TaskId, log: &TaskLog) -> Result<(), Stop> {

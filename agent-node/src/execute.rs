@@ -172,7 +172,8 @@ async fn act(
     match engine::admit(&work.log, arrival, &served.terms.retry, core.clock.now()) {
         Admission::Run => run(core, served, work, refusal, hand).await,
         Admission::Fail { failure, fault } => {
-            let scribe = core.scribe(&work.envelope.task, &work.origin, work.log.clone());
+            let scribe =
+                core.scribe(&work.envelope.task, &work.origin, work.log.clone()).without_attempt();
             conclude(core, served, &work, &scribe, Err(Stop::Failed { failure, fault }), hand)
                 .await;
         }
@@ -241,7 +242,7 @@ async fn run(
     refusal: Option<Fault>,
     hand: InHand,
 ) {
-    let scribe = core.scribe(&work.envelope.task, &work.origin, work.log.clone());
+    let scribe = Arc::new(core.scribe(&work.envelope.task, &work.origin, work.log.clone()));
     tracing::Span::current().record("attempt", scribe.attempt);
     if work.log.generation == 0 {
         served.metrics.tasks_received.inc();

@@ -93,6 +93,13 @@ impl Scribe {
         }
     }
 
+    /// The same scribe for a task that ends without being run: its entry belongs to no attempt.
+    #[must_use]
+    pub fn without_attempt(mut self) -> Self {
+        self.attempt = 0;
+        self
+    }
+
     /// The ledger it writes to.
     #[must_use]
     pub fn ledger(&self) -> &Arc<dyn Ledger> {

@@ -264,9 +264,15 @@ impl TaskLog {
 
     /// Opens the record of a new attempt, closing one that never ended as lost.
     fn note_attempt(&mut self, entry: &Entry) {
+        if entry.attempt == 0 {
+            // Given up without being run: whoever ran it last has not been heard of since.
+            if matches!(entry.event, Event::Failed { .. }) {
+                self.close_attempt(AttemptOutcome::Lost, None);
+            }
+            return;
+        }
         let last = self.attempts.last_mut();
         match last {
-            _ if entry.attempt == 0 => {}
             Some(last) if last.number == entry.attempt => last.seen_at = entry.at,
             last => {
                 if let Some(last) = last.filter(|last| last.outcome == AttemptOutcome::Running) {

@@ -140,6 +140,17 @@ fn a_later_attempt_makes_the_one_before_it_lost() {
 }
 
 #[test]
+fn giving_up_adds_no_attempt_and_loses_the_last_one() {
+    let log = TaskLog::fold([
+        (1, entry(1, 1, event(Kind::Claimed))),
+        (2, entry(2, 0, event(Kind::Failed))),
+    ])
+    .unwrap();
+    let outcomes = log.attempts.iter().map(|attempt| attempt.outcome).collect::<Vec<_>>();
+    assert_eq!(outcomes, [AttemptOutcome::Lost]);
+}
+
+#[test]
 fn the_driver_moves_with_each_requeue() {
     let source = Driver::Source(Source { queue: Queue::Inbox, sequence: 9 });
     assert_eq!(TaskLog::default().driver, Driver::Any);

@@ -119,7 +119,7 @@ impl Node {
         match admission {
             Admission::Run => self.run(work, refusal).await,
             Admission::Fail { failure, fault } => {
-                let scribe = self.scribe(&work);
+                let scribe = self.scribe(&work).without_attempt();
                 self.conclude(&work, &scribe, Err(Stop::Failed { failure, fault })).await;
             }
             Admission::TooEarly { wait } => self.nak(&work.delivery, wait).await,
@@ -144,7 +144,7 @@ impl Node {
     }
 
     async fn run(&self, work: Work, refusal: Option<Fault>) {
-        let scribe = self.scribe(&work);
+        let scribe = Arc::new(self.scribe(&work));
         let judged = match refusal {
             Some(fault) => Err(fault),
             None => codec::decode_body(work.body.0.as_deref(), &work.body.1),
@@ -229,7 +229,7 @@ impl Node {
         }
     }
 
-    fn scribe(&self, work: &Work) -> Arc<Scribe> {
+    fn scribe(&self, work: &Work) -> Scribe {
         let start = Start {
             task: work.envelope.task.clone(),
             origin: Box::new((*work.origin).clone()),
@@ -238,7 +238,7 @@ impl Node {
         };
         let (subjects, clock) =
             self.hold.with(|world| (Arc::clone(&world.subjects), world.clock.clone()));
-        Arc::new(Scribe::new(Arc::clone(&self.ledger), subjects, clock, start))
+        Scribe::new(Arc::clone(&self.ledger), subjects, clock, start)
     }
 
     async fn carry_out(&self, task: &TaskId, log: &TaskLog) -> Result<(), AppendError> {
