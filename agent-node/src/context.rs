@@ -10,7 +10,7 @@ use bytes::Bytes;
 use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, Fault, code};
 use protocol::log::Journaled;
-use protocol::message::{Message, Part, part_of, value_of};
+use protocol::message::{Message, part_of, value_of};
 use protocol::submission::TraceContext;
 use protocol::task::Artifact;
 use protocol::{Owner, Skill, TaskId, Timestamp};
@@ -204,12 +204,6 @@ impl Context {
             }),
             Err(error) => Err(bus_stop(error)),
         }
-    }
-
-    /// A text part for each line, so that small agents need not build parts.
-    #[must_use]
-    pub fn text(text: impl Into<String>) -> Vec<Part> {
-        vec![Part::text(text)]
     }
 }
 

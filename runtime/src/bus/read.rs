@@ -246,8 +246,7 @@ impl Bus {
         }
     }
 
-    /// How far the server's clock is ahead of `now`, judged by the time it stamps on an answer. `None` when the
-    /// stream is empty.
+    /// What a stream holds.
     ///
     /// # Errors
     /// See [`ReadError`].
