@@ -7,9 +7,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use protocol::entry::WaitingFor;
 use protocol::fault::{Failure, Fault, code};
 use protocol::message::{Part, part_of, value_of};
+use protocol::time::Timestamp;
+use protocol::wait::WaitingFor;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +34,8 @@ pub enum Stop {
     Suspended {
         /// For what.
         waiting_for: WaitingFor,
+        /// For how long.
+        until: Option<Timestamp>,
     },
     /// Somebody asked for the end of the task.
     Canceled,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, Fault, code};
-use protocol::log::Journaled;
+use protocol::journal::Journaled;
 use protocol::message::{Message, part_of, value_of};
 use protocol::submission::TraceContext;
 use protocol::task::Artifact;
@@ -54,6 +54,11 @@ impl Context {
     #[must_use]
     pub fn skill(&self) -> &Skill {
         &self.origin.skill
+    }
+
+    /// What the task is.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Who it belongs to.
@@ -156,7 +161,7 @@ impl Context {
         })?;
         let stored = crate::parts::store_large(&self.scribe, vec![part_of(value)]).await?;
         for output in stored {
-            self.scribe.append(Event::Step { name: name.to_owned(), output }).await?;
+            self.scribe.append(Event::step(name, output)).await?;
         }
         Ok(result)
     }
@@ -178,10 +183,7 @@ impl Context {
                 usize::try_from(position).ok().and_then(|at| log.journal.get(at)).cloned()
             })
             .await;
-        let recorded = match &found {
-            None => return Ok(None),
-            Some(Journaled::Step { name, .. } | Journaled::Delegated { name, .. }) => name,
-        };
+        let Some(recorded) = found.as_ref().map(Journaled::name) else { return Ok(None) };
         if recorded == name {
             Ok(found)
         } else {

@@ -6,12 +6,13 @@
 //! starts nothing twice.
 
 use protocol::consequence;
-use protocol::entry::{Child, Entry, Event, WaitingFor};
+use protocol::entry::{Child, Entry, Event};
 use protocol::fault::{Failure, Fault, code};
 use protocol::header;
+use protocol::journal::Journaled;
 use protocol::limits::CHILDREN_PER_ENTRY_MAX;
-use protocol::log::Journaled;
 use protocol::message::{Part, part_of, value_of};
+use protocol::wait::WaitingFor;
 use protocol::{Skill, TaskId};
 use runtime::bus::{Outgoing, StoredMessage};
 use serde_json::Value;
@@ -58,15 +59,16 @@ impl Context {
             {
                 children
             }
-            Some(Journaled::Step { .. }) => {
+            Some(other @ (Journaled::Step { .. } | Journaled::Answered { .. })) => {
                 return Err(Stop::permanent(format!(
-                    "{name:?} was a step and is a delegation now"
+                    "{name:?} was a {} and is a delegation now",
+                    other.word()
                 )));
             }
             found => {
                 let from = match found {
                     Some(Journaled::Delegated { children, .. }) => children,
-                    Some(Journaled::Step { .. }) | None => Vec::new(),
+                    Some(Journaled::Step { .. } | Journaled::Answered { .. }) | None => Vec::new(),
                 };
                 self.write_children(name, position, from, work).await?
             }
@@ -77,7 +79,10 @@ impl Context {
             return Ok(ends.into_iter().flatten().collect());
         }
         self.dispatch(&children, &ends).await?;
-        Err(Stop::Suspended { waiting_for: WaitingFor::Children { position } })
+        Err(Stop::Suspended {
+            waiting_for: WaitingFor::Children { position, enough: None },
+            until: None,
+        })
     }
 
     /// Writes the children that the log does not hold yet, in as many entries as it takes.
@@ -96,8 +101,15 @@ impl Context {
             let stored = crate::parts::store_large(&self.scribe, vec![part_of(input)]).await?;
             for input in stored {
                 bytes += serde_json::to_vec(&input).map_or(0, |text| text.len()) + 128;
-                let task = TaskId::of_child(self.task(), position, index);
-                batch.push(Child { task, skill: skill.clone(), input });
+                let task = TaskId::of_child(self.owner(), self.task(), position, index);
+                batch.push(Child {
+                    task,
+                    skill: skill.clone(),
+                    input,
+                    budget: None,
+                    reason: None,
+                    avoid: None,
+                });
             }
             let full = batch.len() >= CHILDREN_PER_ENTRY_MAX || bytes >= ENTRY_BYTES;
             if full || rest.peek().is_none() {
@@ -124,7 +136,7 @@ impl Context {
         let trace = self.trace();
         let sends = waiting.map(|(child, _)| {
             let mut publication =
-                consequence::dispatch(self.scribe.subjects(), self.owner(), self.task(), child);
+                consequence::dispatch(self.scribe.subjects(), self.origin(), self.task(), child);
             if let Some(traceparent) = &trace.traceparent {
                 publication.headers.push(header::TRACEPARENT, traceparent.as_str());
             }
@@ -185,7 +197,10 @@ fn end_of(payload: &[u8]) -> Result<Option<Result<Vec<Part>, Fault>>, Stop> {
         Event::Claimed { .. }
         | Event::Status { .. }
         | Event::Artifact { .. }
+        | Event::Reserved { .. }
         | Event::Step { .. }
+        | Event::Received { .. }
+        | Event::Refunded { .. }
         | Event::Delegated { .. }
         | Event::Suspended { .. }
         | Event::Resumed { .. }

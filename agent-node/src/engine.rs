@@ -171,8 +171,8 @@ pub fn conclude(outcome: Result<Vec<Part>, Stop>, at: Circumstance<'_>) -> Endin
     let ending = |event, letter, settle| Ending { event, letter, settle };
     match outcome {
         Ok(output) => ending(Some(Event::Completed { output }), false, Settle::Ack),
-        Err(Stop::Suspended { waiting_for }) => {
-            ending(Some(Event::Suspended { waiting_for }), false, Settle::Ack)
+        Err(Stop::Suspended { waiting_for, until }) => {
+            ending(Some(Event::Suspended { waiting_for, until }), false, Settle::Ack)
         }
         Err(Stop::Canceled) => ending(
             Some(Event::Canceled { reason: "canceled on request".to_owned() }),

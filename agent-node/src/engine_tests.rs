@@ -1,28 +1,20 @@
 //! The node's decisions, read as a specification.
 
-use protocol::entry::{Entry, Origin, WaitingFor};
+use protocol::entry::{Entry, Origin};
 use protocol::fault::FailureClass;
-use protocol::id::{NodeName, Owner, Skill};
+use protocol::id::{NodeName, Skill};
 use protocol::submission::Queue;
+use protocol::wait::WaitingFor;
 
 use super::*;
 
 const SOURCE: Source = Source { queue: Queue::Inbox, sequence: 9 };
 
 fn log(events: Vec<Event>) -> TaskLog {
+    let skill = Skill::parse("echo").unwrap();
     let origin = Origin {
-        skill: Skill::parse("echo").unwrap(),
-        owner: Owner::default(),
-        source: SOURCE,
-        submitted_at: Timestamp::from_millis(0),
         input_hash: "aa".to_owned(),
-        context_id: None,
-        dedup_key: None,
-        deadline: None,
-        reply_to: None,
-        parent: None,
-        redrive_of: None,
-        traceparent: None,
+        ..Origin::bare(skill, SOURCE, Timestamp::from_millis(0))
     };
     let entries = (1_u64..).zip(events).map(|(generation, event)| {
         let entry = Entry {
@@ -31,6 +23,8 @@ fn log(events: Vec<Event>) -> TaskLog {
             by: NodeName::parse("n1").unwrap(),
             attempt: u32::try_from(generation).unwrap(),
             origin: (generation == 1).then(|| Box::new(origin.clone())),
+            agent: None,
+            spent: None,
             event,
         };
         (generation, entry)
@@ -52,11 +46,14 @@ fn attempt_failed(retry_at: i64, requeued: bool) -> Event {
 }
 
 fn suspended() -> Event {
-    Event::Suspended { waiting_for: WaitingFor::Children { position: 0 } }
+    Event::Suspended {
+        waiting_for: WaitingFor::Children { position: 0, enough: None },
+        until: None,
+    }
 }
 
 fn resumed() -> Event {
-    Event::Resumed { reason: "children".to_owned() }
+    Event::Resumed { reason: "children".to_owned(), answer: None }
 }
 
 fn done() -> Event {

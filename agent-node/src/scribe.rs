@@ -177,6 +177,8 @@ impl Scribe {
             by: self.node.clone(),
             attempt: self.attempt,
             origin: state.origin.clone(),
+            agent: None,
+            spent: None,
             event,
         }
     }

@@ -78,7 +78,10 @@ impl Served {
             Event::Claimed { .. }
             | Event::Status { .. }
             | Event::Artifact { .. }
+            | Event::Reserved { .. }
             | Event::Step { .. }
+            | Event::Received { .. }
+            | Event::Refunded { .. }
             | Event::Delegated { .. }
             | Event::Suspended { .. }
             | Event::Resumed { .. }

@@ -6,12 +6,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Grant, Usage};
 use crate::fault::{FailureClass, Fault};
-use crate::id::{ContextId, DedupKey, NodeName, Owner, Skill, TaskId};
+use crate::id::{ContextId, DedupKey, Lane, NodeName, Owner, Skill, TaskId};
 use crate::message::{Message, Part};
 use crate::submission::{ParentRef, Source};
 use crate::task::Artifact;
 use crate::time::Timestamp;
+use crate::wait::{Answer, WaitingFor};
 
 /// One message of a task's log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,12 @@ pub struct Entry {
     /// What the task is; on the first entry of a log and nowhere else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Box<Origin>>,
+    /// The agent's version, on the first entry of an attempt that goes on behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// On a terminal entry of a task with a grant: what the task used up, and what is still out with its children.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Usage>,
     /// What happened.
     pub event: Event,
 }
@@ -68,6 +76,44 @@ pub struct Origin {
     /// W3C trace context of the submitter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// The lane that it keeps its place in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
+    /// What it may spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Grant>,
+    /// Delegations above it; 0 for what was submitted.
+    #[serde(default, skip_serializing_if = "is_root")]
+    pub depth: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this shape")]
+fn is_root(depth: &u32) -> bool {
+    *depth == 0
+}
+
+impl Origin {
+    /// The origin of a submission that says nothing but its skill.
+    #[must_use]
+    pub fn bare(skill: Skill, source: Source, submitted_at: Timestamp) -> Self {
+        Self {
+            skill,
+            owner: Owner::default(),
+            source,
+            submitted_at,
+            input_hash: String::new(),
+            context_id: None,
+            dedup_key: None,
+            deadline: None,
+            reply_to: None,
+            parent: None,
+            redrive_of: None,
+            traceparent: None,
+            lane: None,
+            budget: None,
+            depth: 0,
+        }
+    }
 }
 
 /// What happened to a task.
@@ -93,12 +139,41 @@ pub enum Event {
         /// Whether nothing follows under this id.
         last_chunk: bool,
     },
+    /// Part of the budget is set aside for a step that is about to run. It stays set aside until the step's
+    /// entry settles it; without that entry the attempt was lost, and the amount counts as spent.
+    Reserved {
+        /// The step's name.
+        name: String,
+        /// How much.
+        usage: Usage,
+    },
     /// A journaled step is done.
     Step {
         /// Its name, for the check on resume.
         name: String,
         /// What it returned.
         output: Part,
+        /// What it used.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        usage: Option<Usage>,
+        /// SHA-256 of what was called with which arguments, where loops are watched for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<String>,
+        /// The name of the approval that it used up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<String>,
+    },
+    /// The running attempt took what had come for the task already, without suspending it.
+    Received {
+        /// What it would have waited for.
+        waiting_for: WaitingFor,
+        /// What had come.
+        answer: Answer,
+    },
+    /// Ended children gave back what they had not used.
+    Refunded {
+        /// How much each of them used.
+        children: Vec<ChildSpend>,
     },
     /// The task handed work to others.
     Delegated {
@@ -113,11 +188,17 @@ pub enum Event {
     Suspended {
         /// For what.
         waiting_for: WaitingFor,
+        /// For how long.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// What it waited for is there; it is queued again.
     Resumed {
         /// Why.
         reason: String,
+        /// What came; nothing after the end of all children, and in a lane.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer: Option<Answer>,
     },
     /// An attempt failed and another one follows.
     AttemptFailed {
@@ -169,17 +250,25 @@ pub struct Child {
     pub skill: Skill,
     /// Its input, or a reference to it.
     pub input: Part,
+    /// The slice of the parent's budget that it may spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Grant>,
+    /// Why this skill was chosen, when the parent asked for a need.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// A node that should not run it if another can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avoid: Option<NodeName>,
 }
 
-/// What a suspended task waits for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase")]
-pub enum WaitingFor {
-    /// The end of all children delegated by the journal entries from `position` on that bear one name.
-    Children {
-        /// The position of the first of these entries in the journal, from 0.
-        position: u32,
-    },
+/// What an ended child used of its slice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChildSpend {
+    /// The child.
+    pub task: TaskId,
+    /// What it used, its own children included.
+    pub spent: Usage,
 }
 
 /// The types of entries, without their content.
@@ -191,8 +280,14 @@ pub enum Kind {
     Status,
     /// See [`Event::Artifact`].
     Artifact,
+    /// See [`Event::Reserved`].
+    Reserved,
     /// See [`Event::Step`].
     Step,
+    /// See [`Event::Received`].
+    Received,
+    /// See [`Event::Refunded`].
+    Refunded,
     /// See [`Event::Delegated`].
     Delegated,
     /// See [`Event::Suspended`].
@@ -215,11 +310,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every type.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Claimed,
         Self::Status,
         Self::Artifact,
+        Self::Reserved,
         Self::Step,
+        Self::Received,
+        Self::Refunded,
         Self::Delegated,
         Self::Suspended,
         Self::Resumed,
@@ -238,7 +336,10 @@ impl Kind {
             Self::Claimed => "claimed",
             Self::Status => "status",
             Self::Artifact => "artifact",
+            Self::Reserved => "reserved",
             Self::Step => "step",
+            Self::Received => "received",
+            Self::Refunded => "refunded",
             Self::Delegated => "delegated",
             Self::Suspended => "suspended",
             Self::Resumed => "resumed",
@@ -265,6 +366,12 @@ impl Kind {
 }
 
 impl Event {
+    /// A step that used nothing and needed nobody's approval.
+    #[must_use]
+    pub fn step(name: impl Into<String>, output: Part) -> Self {
+        Self::Step { name: name.into(), output, usage: None, fingerprint: None, approval: None }
+    }
+
     /// The type.
     #[must_use]
     pub fn kind(&self) -> Kind {
@@ -272,7 +379,10 @@ impl Event {
             Self::Claimed { .. } => Kind::Claimed,
             Self::Status { .. } => Kind::Status,
             Self::Artifact { .. } => Kind::Artifact,
+            Self::Reserved { .. } => Kind::Reserved,
             Self::Step { .. } => Kind::Step,
+            Self::Received { .. } => Kind::Received,
+            Self::Refunded { .. } => Kind::Refunded,
             Self::Delegated { .. } => Kind::Delegated,
             Self::Suspended { .. } => Kind::Suspended,
             Self::Resumed { .. } => Kind::Resumed,

@@ -145,6 +145,22 @@ pub mod code {
     pub const CHILD_FAILED: &str = "child_failed";
     /// On resume the agent asked for another step than the log holds at that position.
     pub const NONDETERMINISTIC: &str = "nondeterministic";
+    /// A call would cross the task's budget.
+    pub const BUDGET_EXCEEDED: &str = "budget_exceeded";
+    /// The same call was made too often in a row.
+    pub const LOOP_DETECTED: &str = "loop_detected";
+    /// A delegation goes deeper, or starts more children, than is allowed.
+    pub const DELEGATION_LIMIT: &str = "delegation_limit";
+    /// Nobody serves the skill or the need that work was delegated to.
+    pub const NOBODY_SERVES: &str = "nobody_serves";
+    /// An action was denied, or nobody allowed it in time.
+    pub const APPROVAL_DENIED: &str = "approval_denied";
+    /// The action that was approved is not the one that is to be done.
+    pub const APPROVAL_MISMATCH: &str = "approval_mismatch";
+    /// What was said to a task cannot be used by it: it has ended, or takes no messages now.
+    pub const INPUT_REFUSED: &str = "input_refused";
+    /// A task that keeps its place in a lane came without the lane in its subject.
+    pub const LANE_MISSING: &str = "lane_missing";
     /// A referenced object is not in the object store.
     pub const OBJECT_MISSING: &str = "object_missing";
     /// The bus did not take a write or a read.

@@ -39,6 +39,19 @@ pub const PARENT: &str = "Weft-Parent";
 pub const OWNER: &str = "Weft-Owner";
 /// On re-queued work: the generation of the log entry that asked for it.
 pub const GENERATION: &str = "Weft-Generation";
+/// Keeps order: tasks of one skill and owner in the same lane run one after the other, in the order of the inbox.
+/// The lane is the last token of the subject; the header may repeat it.
+pub const LANE: &str = "Weft-Lane";
+/// What the task may spend, as JSON: see `budget`.
+pub const BUDGET: &str = "Weft-Budget";
+/// On delegated work: how many delegations are above it.
+pub const DEPTH: &str = "Weft-Depth";
+/// On delegated work: a node that should not run it if another can.
+pub const AVOID: &str = "Weft-Avoid";
+/// On what is said to a task: `message`, `signal` or `decision`.
+pub const INPUT: &str = "Weft-Input";
+/// On a signal: its name.
+pub const NAME: &str = "Weft-Name";
 /// On a cancel of a task that no log mentions: the inbox sequence of its submission.
 pub const SOURCE: &str = "Weft-Source";
 /// On a log entry: its type, so that readers can choose without decoding.

@@ -131,6 +131,10 @@ token!(
     ContextId, "context id"
 );
 token!(
+    /// A key that tasks are kept in order by.
+    Lane, "lane"
+);
+token!(
     /// A process that runs agents.
     NodeName, "node name"
 );
@@ -167,6 +171,13 @@ impl Role {
             Self::Node => "node",
             Self::Coordinator => "coordinator",
         }
+    }
+}
+
+impl From<&ContextId> for Lane {
+    /// The lane of a conversation: a context id is such a name already.
+    fn from(context: &ContextId) -> Self {
+        Self(context.0.clone())
     }
 }
 
@@ -211,10 +222,11 @@ impl TaskId {
         Self(format!("k-{}", digest(&[owner.as_str(), skill.as_str(), key.as_str()])))
     }
 
-    /// The id of the `index`th child that `parent` starts in its journal entry `position`.
+    /// The id of the `index`th child that an owner's task `parent` starts in its journal entry `position`.
     #[must_use]
-    pub fn of_child(parent: &Self, position: u32, index: u32) -> Self {
-        Self(format!("c-{}", digest(&[parent.as_str(), &position.to_string(), &index.to_string()])))
+    pub fn of_child(owner: &Owner, parent: &Self, position: u32, index: u32) -> Self {
+        let (position, index) = (position.to_string(), index.to_string());
+        Self(format!("c-{}", digest(&[owner.as_str(), parent.as_str(), &position, &index])))
     }
 }
 

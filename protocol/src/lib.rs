@@ -4,6 +4,8 @@
 //! arguments, so that a simulator can run every rule millions of times and every process of the mesh
 //! decides alike. The I/O around it lives in `runtime` and above.
 
+pub mod approval;
+pub mod budget;
 pub mod card;
 pub mod codec;
 pub mod consequence;
@@ -14,6 +16,8 @@ pub mod fault;
 pub mod header;
 pub mod holding;
 pub mod id;
+pub mod input;
+pub mod journal;
 pub mod lifecycle;
 pub mod limits;
 pub mod log;
@@ -26,7 +30,8 @@ pub mod task;
 pub mod time;
 pub mod topology;
 pub mod view;
+pub mod wait;
 
 pub use fault::{Failure, Fault};
-pub use id::{ContextId, NodeName, Owner, Skill, TaskId};
+pub use id::{ContextId, Lane, NodeName, Owner, Skill, TaskId};
 pub use time::Timestamp;

@@ -5,6 +5,7 @@
 
 use crate::entry::Kind;
 use crate::task::TaskState;
+use crate::wait::WaitingFor;
 
 /// Where a task stands between two entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,7 +25,10 @@ pub const ARROWS: &[(Phase, Kind, Phase)] = &[
     (Phase::Queued, Kind::Claimed, Phase::Running),
     (Phase::Queued, Kind::Status, Phase::Running),
     (Phase::Queued, Kind::Artifact, Phase::Running),
+    (Phase::Queued, Kind::Reserved, Phase::Running),
     (Phase::Queued, Kind::Step, Phase::Running),
+    (Phase::Queued, Kind::Received, Phase::Running),
+    (Phase::Queued, Kind::Refunded, Phase::Running),
     (Phase::Queued, Kind::Delegated, Phase::Running),
     (Phase::Queued, Kind::Suspended, Phase::Waiting),
     (Phase::Queued, Kind::AttemptFailed, Phase::Queued),
@@ -35,7 +39,10 @@ pub const ARROWS: &[(Phase, Kind, Phase)] = &[
     (Phase::Running, Kind::Claimed, Phase::Running),
     (Phase::Running, Kind::Status, Phase::Running),
     (Phase::Running, Kind::Artifact, Phase::Running),
+    (Phase::Running, Kind::Reserved, Phase::Running),
     (Phase::Running, Kind::Step, Phase::Running),
+    (Phase::Running, Kind::Received, Phase::Running),
+    (Phase::Running, Kind::Refunded, Phase::Running),
     (Phase::Running, Kind::Delegated, Phase::Running),
     (Phase::Running, Kind::Suspended, Phase::Waiting),
     (Phase::Running, Kind::AttemptFailed, Phase::Queued),
@@ -64,6 +71,21 @@ pub fn open_state(phase: Phase, begun: bool) -> TaskState {
     }
 }
 
+/// The A2A state of a task that waits.
+#[must_use]
+pub fn waiting_state(waiting_for: &WaitingFor, begun: bool) -> TaskState {
+    match waiting_for {
+        WaitingFor::Input { auth: true, .. } => TaskState::AuthRequired,
+        WaitingFor::Input { auth: false, .. } | WaitingFor::Approval { .. } => {
+            TaskState::InputRequired
+        }
+        WaitingFor::Lane { .. } => open_state(Phase::Queued, begun),
+        WaitingFor::Children { .. } | WaitingFor::Timer { .. } | WaitingFor::Signal { .. } => {
+            TaskState::Working
+        }
+    }
+}
+
 /// The A2A state that a terminal entry leads to.
 #[must_use]
 pub fn end_state(kind: Kind) -> Option<TaskState> {
@@ -75,7 +97,10 @@ pub fn end_state(kind: Kind) -> Option<TaskState> {
         Kind::Claimed
         | Kind::Status
         | Kind::Artifact
+        | Kind::Reserved
         | Kind::Step
+        | Kind::Received
+        | Kind::Refunded
         | Kind::Delegated
         | Kind::Suspended
         | Kind::Resumed

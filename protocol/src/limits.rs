@@ -33,11 +33,26 @@ pub const DEDUP_KEY_CHARS_MAX: usize = 256;
 pub const FAULT_CHARS_MAX: usize = 4096;
 /// Children of one delegation entry. A larger fan-out is several entries.
 pub const CHILDREN_PER_ENTRY_MAX: usize = 500;
+/// Children of one delegation: a tree of delegations serves more.
+pub const FAN_OUT_MAX: usize = 10_000;
+/// Delegations above one another. What goes deeper is a loop.
+pub const DELEGATION_DEPTH_MAX: u32 = 16;
+/// Entries of the journal of one task. What needs more is several tasks: a journal is read on every resume.
+pub const JOURNAL_MAX: usize = 20_000;
+/// Messages, signals and decisions kept for one task.
+pub const INPUTS_MAX: usize = 1_000;
+/// Names of steps, waits and delegations, in characters.
+pub const STEP_NAME_CHARS_MAX: usize = 256;
+/// Equal calls in a row after which a loop is broken.
+pub const EQUAL_CALLS_MAX_DEFAULT: u32 = 5;
 /// Messages of one atomic batch; the server's own limit is 1,000.
 pub const BATCH_MESSAGES_MAX: usize = 200;
 
 /// How long a delivery belongs to a worker that gives no sign of life (`ack_wait`).
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
+/// How long a wake, a cancel or an input belongs to a coordinator that gives no sign of life. Coordinators finish one in
+/// milliseconds; a stalled one whose work is given to another is refused by the fence.
+pub const CARE_LEASE: Duration = Duration::from_millis(400);
 /// How long a task may run before its attempt is written down. A task that ends earlier commits one
 /// entry in all; a longer one is worth the extra write.
 pub const CLAIM_AFTER: Duration = Duration::from_millis(5);

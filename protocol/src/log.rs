@@ -4,16 +4,22 @@
 //! [`TaskLog`]. It refuses what cannot have been written by the rules, so a corrupt log is noticed, not
 //! guessed at.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{Child, Entry, Event, Kind, Origin, WaitingFor};
+use crate::approval::Verdict;
+use crate::budget::{Account, Usage};
+use crate::entry::{Child, ChildSpend, Entry, Event, Kind, Origin};
 use crate::fault::{FailureClass, Fault};
-use crate::id::NodeName;
+use crate::id::{NodeName, TaskId};
+use crate::journal::Journaled;
 use crate::lifecycle::{self, Phase};
-use crate::message::{Message, Part};
+use crate::message::Message;
 use crate::submission::Source;
 use crate::task::{Artifact, TaskState};
 use crate::time::Timestamp;
+use crate::wait::{Answer, WaitingFor};
 
 /// One run of a task by one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +38,9 @@ pub struct Attempt {
     /// What went wrong, if something did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// The agent's version, where the log says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// How an attempt went.
@@ -50,25 +59,6 @@ pub enum AttemptOutcome {
     Suspended,
     /// It ended the task.
     Ended,
-}
-
-/// One journaled piece of a task.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Journaled {
-    /// A step and what it returned.
-    Step {
-        /// Its name.
-        name: String,
-        /// What it returned.
-        output: Part,
-    },
-    /// Work handed to others.
-    Delegated {
-        /// Its name.
-        name: String,
-        /// The work.
-        children: Vec<Child>,
-    },
 }
 
 /// Which message in a queue stands for the task now. A message that is not the driver is a duplicate.
@@ -115,6 +105,14 @@ pub enum FoldError {
         /// Its generation.
         generation: u64,
     },
+    /// A step names an approval that is not there, was not given, or is used up.
+    #[error("entry at sequence {sequence}: there is no unused approval {name:?}")]
+    Approval {
+        /// Stream sequence of the entry.
+        sequence: u64,
+        /// The approval's name.
+        name: String,
+    },
 }
 
 /// Where a task stands: the fold of its log.
@@ -142,6 +140,18 @@ pub struct TaskLog {
     pub status_message: Option<Message>,
     /// What it waits for.
     pub waiting_for: Option<WaitingFor>,
+    /// Since when it waits.
+    pub waiting_since: Option<Timestamp>,
+    /// Until when it waits, if the wait has a limit.
+    pub until: Option<Timestamp>,
+    /// The messages in the log stream that it has used up.
+    pub used: BTreeSet<u64>,
+    /// What it may spend and has spent.
+    pub account: Account,
+    /// Children started over all delegations.
+    pub children: u32,
+    /// The last steps' fingerprint, and how many in a row have had it.
+    pub equal_calls: (Option<String>, u32),
     /// Not before this.
     pub not_before: Option<Timestamp>,
     /// The message that stands for it.
@@ -149,6 +159,10 @@ pub struct TaskLog {
     /// Class and fault of the error that ended it.
     pub failure: Option<(FailureClass, Fault)>,
     delegation_open: bool,
+    /// A step's reservation that nothing has settled yet.
+    open_reservation: Option<(String, Usage)>,
+    /// What is set aside for children that have not been settled.
+    slices: BTreeMap<TaskId, Usage>,
 }
 
 impl Default for TaskLog {
@@ -165,10 +179,18 @@ impl Default for TaskLog {
             artifacts: Vec::new(),
             status_message: None,
             waiting_for: None,
+            waiting_since: None,
+            until: None,
+            used: BTreeSet::new(),
+            account: Account::default(),
+            children: 0,
+            equal_calls: (None, 0),
             not_before: None,
             driver: Driver::Any,
             failure: None,
             delegation_open: false,
+            open_reservation: None,
+            slices: BTreeMap::new(),
         }
     }
 }
@@ -216,8 +238,40 @@ impl TaskLog {
     pub fn children_at(&self, position: u32) -> &[Child] {
         match usize::try_from(position).ok().and_then(|at| self.journal.get(at)) {
             Some(Journaled::Delegated { children, .. }) => children,
-            Some(Journaled::Step { .. }) | None => &[],
+            Some(Journaled::Step { .. } | Journaled::Answered { .. }) | None => &[],
         }
+    }
+
+    /// The children of a last delegation that the task has not gone on from.
+    #[must_use]
+    pub fn unjoined(&self) -> &[Child] {
+        match self.journal.last() {
+            Some(Journaled::Delegated { children, joined: false, .. }) => children,
+            Some(
+                Journaled::Delegated { .. } | Journaled::Step { .. } | Journaled::Answered { .. },
+            )
+            | None => &[],
+        }
+    }
+
+    /// The children that the task has gone on without, as long as nothing is journaled behind them.
+    pub fn losers(&self) -> impl Iterator<Item = &Child> {
+        let (children, counted) = match self.journal.last() {
+            Some(Journaled::Delegated { children, counted: Some(counted), .. }) => {
+                (children.as_slice(), counted.as_slice())
+            }
+            Some(
+                Journaled::Delegated { .. } | Journaled::Step { .. } | Journaled::Answered { .. },
+            )
+            | None => (&[][..], &[][..]),
+        };
+        (0_u32..).zip(children).filter(|(at, _)| !counted.contains(at)).map(|(_, child)| child)
+    }
+
+    /// What is set aside for a child that has not been settled.
+    #[must_use]
+    pub fn slice_of(&self, child: &TaskId) -> Option<Usage> {
+        self.slices.get(child).copied()
     }
 
     /// Whether the last delegation still lacks entries that its writer announced.
@@ -242,24 +296,60 @@ impl TaskLog {
         if entry.origin.is_some() != (expected == 1) {
             return Err(FoldError::Origin { sequence, generation: expected });
         }
+        if let Event::Step { approval: Some(name), .. } = &entry.event
+            && !self.use_approval(name)
+        {
+            return Err(FoldError::Approval { sequence, name: name.clone() });
+        }
         self.note_attempt(&entry);
         if let Some(origin) = entry.origin {
             self.driver = Driver::Source(origin.source);
+            self.account = Account::new(origin.budget.unwrap_or_default());
             self.origin = Some(origin);
         }
         self.last_sequence = sequence;
         self.generation = expected;
         self.phase = next;
-        let begun = !self.attempts.is_empty();
-        self.state =
-            lifecycle::end_state(kind).unwrap_or_else(|| lifecycle::open_state(next, begun));
         self.changed_at = Some(entry.at);
         self.not_before = None;
-        if next != Phase::Waiting {
-            self.waiting_for = None;
-        }
-        self.absorb(entry.event);
+        let waited_for = if next == Phase::Waiting { None } else { self.stop_waiting() };
+        self.absorb(entry.event, entry.at, waited_for);
+        self.state = self.state_after(kind);
         Ok(())
+    }
+
+    fn state_after(&self, kind: Kind) -> TaskState {
+        let begun = !self.attempts.is_empty();
+        match (lifecycle::end_state(kind), &self.waiting_for) {
+            (Some(end), _) => end,
+            (None, Some(waiting_for)) => lifecycle::waiting_state(waiting_for, begun),
+            (None, None) => lifecycle::open_state(self.phase, begun),
+        }
+    }
+
+    fn stop_waiting(&mut self) -> Option<WaitingFor> {
+        self.waiting_since = None;
+        self.until = None;
+        self.waiting_for.take()
+    }
+
+    /// Marks an approval as used up; `false` when there is none to use.
+    fn use_approval(&mut self, name: &str) -> bool {
+        let given = |answer: &Answer| {
+            matches!(answer, Answer::Approval { ruling, .. }
+                if matches!(ruling.verdict, Some(Verdict::Approve | Verdict::Edit)))
+        };
+        self.journal.iter_mut().rev().any(|journaled| match journaled {
+            Journaled::Answered { waiting_for, answer, used: used @ false }
+                if waiting_for.name() == Some(name) && given(answer) =>
+            {
+                *used = true;
+                true
+            }
+            Journaled::Answered { .. } | Journaled::Step { .. } | Journaled::Delegated { .. } => {
+                false
+            }
+        })
     }
 
     /// Opens the record of a new attempt, closing one that never ended as lost.
@@ -270,6 +360,9 @@ impl TaskLog {
                 self.close_attempt(AttemptOutcome::Lost, None);
             }
             return;
+        }
+        if self.attempts.last().is_none_or(|last| last.number != entry.attempt) {
+            self.forfeit();
         }
         let last = self.attempts.last_mut();
         match last {
@@ -285,12 +378,21 @@ impl TaskLog {
                     seen_at: entry.at,
                     outcome: AttemptOutcome::Running,
                     fault: None,
+                    agent: entry.agent.clone(),
                 });
             }
         }
     }
 
+    /// What was set aside for a step that never said what it used counts as spent.
+    fn forfeit(&mut self) {
+        if let Some((_, amount)) = self.open_reservation.take() {
+            self.account.settle(amount, amount);
+        }
+    }
+
     fn close_attempt(&mut self, outcome: AttemptOutcome, fault: Option<Fault>) {
+        self.forfeit();
         if let Some(last) =
             self.attempts.last_mut().filter(|last| last.outcome == AttemptOutcome::Running)
         {
@@ -299,18 +401,47 @@ impl TaskLog {
         }
     }
 
-    fn absorb(&mut self, event: Event) {
+    fn absorb(&mut self, event: Event, at: Timestamp, waited_for: Option<WaitingFor>) {
         match event {
             Event::Claimed { .. } => {}
             Event::Status { message } => self.status_message = Some(message),
             Event::Artifact { artifact, append, .. } => self.add_artifact(artifact, append),
-            Event::Step { name, output } => self.journal.push(Journaled::Step { name, output }),
+            Event::Reserved { name, usage } => {
+                self.forfeit();
+                let taken = self.account.reserve(usage);
+                self.open_reservation = Some((name, taken));
+            }
+            Event::Step { name, output, usage, fingerprint, .. } => {
+                let reserved =
+                    self.open_reservation.take().map_or_else(Usage::default, |(_, taken)| taken);
+                self.account.settle(reserved, usage.unwrap_or_default());
+                let count = if fingerprint.is_some() && fingerprint == self.equal_calls.0 {
+                    self.equal_calls.1.saturating_add(1)
+                } else {
+                    1
+                };
+                self.equal_calls = (fingerprint, count);
+                self.journal.push(Journaled::Step { name, output });
+            }
+            Event::Received { waiting_for, answer } => self.journal_answer(waiting_for, answer),
+            Event::Refunded { children } => self.refund(&children),
             Event::Delegated { name, more, children } => self.add_children(name, more, children),
-            Event::Suspended { waiting_for } => {
+            Event::Suspended { waiting_for, until } => {
                 self.waiting_for = Some(waiting_for);
+                self.waiting_since = Some(at);
+                self.until = until;
                 self.close_attempt(AttemptOutcome::Suspended, None);
             }
-            Event::Resumed { .. } => self.driver = Driver::Requeue(self.generation),
+            Event::Resumed { answer, .. } => {
+                self.driver = Driver::Requeue(self.generation);
+                match (waited_for, answer) {
+                    (Some(WaitingFor::Children { position, .. }), None) => {
+                        self.join(position, None)
+                    }
+                    (Some(waiting_for), Some(answer)) => self.journal_answer(waiting_for, answer),
+                    (_, None) | (None, Some(_)) => {}
+                }
+            }
             Event::AttemptFailed { fault, retry_at, requeued, .. } => {
                 self.not_before = Some(retry_at);
                 if requeued {
@@ -358,12 +489,60 @@ impl TaskLog {
         }
     }
 
+    fn journal_answer(&mut self, waiting_for: WaitingFor, answer: Answer) {
+        self.used.extend(answer.sequences());
+        match (waiting_for, answer) {
+            (WaitingFor::Children { position, .. }, Answer::Children { ended }) => {
+                self.join(position, Some(ended));
+            }
+            (waiting_for, answer) => {
+                if let (WaitingFor::Approval { request, .. }, Answer::Approval { ruling, .. }) =
+                    (&waiting_for, &answer)
+                    && let Some(more) = request.raise(ruling)
+                {
+                    self.account.granted = self.account.granted.raised_by(more);
+                }
+                let waiting_for = Box::new(waiting_for);
+                self.journal.push(Journaled::Answered { waiting_for, answer, used: false });
+            }
+        }
+    }
+
+    /// The task goes on after the delegation at this position.
+    fn join(&mut self, position: u32, ended: Option<Vec<u32>>) {
+        let at = usize::try_from(position).unwrap_or(usize::MAX);
+        if let Some(Journaled::Delegated { joined, counted, .. }) = self.journal.get_mut(at) {
+            *joined = true;
+            *counted = ended;
+        }
+    }
+
+    fn refund(&mut self, children: &[ChildSpend]) {
+        for child in children {
+            if let Some(slice) = self.slices.remove(&child.task) {
+                self.account.settle(slice, child.spent);
+            }
+        }
+    }
+
     fn add_children(&mut self, name: String, more: bool, children: Vec<Child>) {
+        for child in &children {
+            self.children = self.children.saturating_add(1);
+            if let Some(budget) = &child.budget {
+                let taken = self.account.reserve(budget.usage());
+                self.slices.insert(child.task.clone(), taken);
+            }
+        }
         match self.journal.last_mut() {
             Some(Journaled::Delegated { children: known, .. }) if self.delegation_open => {
                 known.extend(children);
             }
-            _ => self.journal.push(Journaled::Delegated { name, children }),
+            _ => self.journal.push(Journaled::Delegated {
+                name,
+                children,
+                joined: false,
+                counted: None,
+            }),
         }
         self.delegation_open = more;
     }

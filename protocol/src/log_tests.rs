@@ -3,23 +3,12 @@
 use super::*;
 use crate::id::{Owner, Skill, TaskId};
 use crate::lifecycle::ARROWS;
+use crate::message::Part;
 use crate::submission::Queue;
 
 fn origin() -> Box<Origin> {
-    Box::new(Origin {
-        skill: Skill::parse("echo").unwrap(),
-        owner: Owner::default(),
-        source: Source { queue: Queue::Inbox, sequence: 9 },
-        submitted_at: Timestamp::from_millis(0),
-        input_hash: "00".to_owned(),
-        context_id: None,
-        dedup_key: None,
-        deadline: None,
-        reply_to: None,
-        parent: None,
-        redrive_of: None,
-        traceparent: None,
-    })
+    let source = Source { queue: Queue::Inbox, sequence: 9 };
+    Box::new(Origin::bare(Skill::parse("echo").unwrap(), source, Timestamp::from_millis(0)))
 }
 
 fn entry(generation: u64, attempt: u32, event: Event) -> Entry {
@@ -29,6 +18,8 @@ fn entry(generation: u64, attempt: u32, event: Event) -> Entry {
         by: NodeName::parse("n1").unwrap(),
         attempt,
         origin: (generation == 1).then(origin),
+        agent: None,
+        spent: None,
         event,
     }
 }
@@ -52,18 +43,30 @@ fn event(kind: Kind) -> Event {
             append: false,
             last_chunk: true,
         },
-        Kind::Step => Event::Step { name: "s".to_owned(), output: Part::text("1") },
+        Kind::Step => Event::step("s", Part::text("1")),
+        Kind::Reserved => Event::Reserved { name: "s".to_owned(), usage: Usage::default() },
+        Kind::Received => Event::Received {
+            waiting_for: WaitingFor::Signal { name: "bell".to_owned() },
+            answer: Answer::Signal { sequence: 3, payload: Vec::new() },
+        },
+        Kind::Refunded => Event::Refunded { children: Vec::new() },
         Kind::Delegated => Event::Delegated {
             name: "d".to_owned(),
             more: false,
             children: vec![Child {
-                task: TaskId::of_child(&TaskId::from_sequence(9), 0, 0),
+                task: TaskId::of_child(&Owner::default(), &TaskId::from_sequence(9), 0, 0),
                 skill: Skill::parse("echo").unwrap(),
                 input: Part::text("x"),
+                budget: None,
+                reason: None,
+                avoid: None,
             }],
         },
-        Kind::Suspended => Event::Suspended { waiting_for: WaitingFor::Children { position: 0 } },
-        Kind::Resumed => Event::Resumed { reason: "children ended".to_owned() },
+        Kind::Suspended => Event::Suspended {
+            waiting_for: WaitingFor::Children { position: 0, enough: None },
+            until: None,
+        },
+        Kind::Resumed => Event::Resumed { reason: "children ended".to_owned(), answer: None },
         Kind::AttemptFailed => Event::AttemptFailed {
             failure: FailureClass::Transient,
             fault: fault(),
@@ -164,9 +167,12 @@ fn a_delegation_may_take_several_entries() {
     let part = |more, from: u32| {
         let children = (from..from + 2)
             .map(|index| Child {
-                task: TaskId::of_child(&TaskId::from_sequence(9), 0, index),
+                task: TaskId::of_child(&Owner::default(), &TaskId::from_sequence(9), 0, index),
                 skill: Skill::parse("echo").unwrap(),
                 input: Part::text("x"),
+                budget: None,
+                reason: None,
+                avoid: None,
             })
             .collect();
         Event::Delegated { name: "d".to_owned(), more, children }

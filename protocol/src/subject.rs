@@ -4,7 +4,7 @@
 //! a subject. The first token is a prefix that an operator may choose, so that several meshes can share a
 //! NATS account.
 
-use crate::id::{IdError, NodeName, Owner, Skill, TaskId};
+use crate::id::{IdError, Lane, NodeName, Owner, Skill, TaskId};
 
 /// The prefix unless the operator chose another.
 pub const PREFIX_DEFAULT: &str = "weft";
@@ -18,8 +18,8 @@ pub struct Subjects {
 /// A subject that was read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// `task.<skill>[.<owner>]`: a submission.
-    Task(Skill, Owner),
+    /// `task.<skill>[.<owner>[.<lane>]]`: a submission.
+    Task(Skill, Owner, Option<Lane>),
     /// `log.<owner>.<task>`: one task's log.
     Log(Owner, TaskId),
     /// `event.<owner>.<task>`: an entry that the log has stored.
@@ -28,6 +28,8 @@ pub enum Subject {
     Run(Skill),
     /// `wake.<owner>.<task>`: something that the task may wait for has happened.
     Wake(Owner, TaskId),
+    /// `input.<owner>.<task>`: a message, signal or decision for a task that exists.
+    Input(Owner, TaskId),
     /// `cancel.<owner>.<task>`: somebody wants the task to end.
     Cancel(Owner, TaskId),
     /// `dead.<skill>`: a dead letter.
@@ -81,10 +83,16 @@ impl Subjects {
         }
     }
 
-    /// The submissions to one skill, by anybody: with and without an owner's token.
+    /// Where to submit what keeps its place among the tasks of one lane.
+    #[must_use]
+    pub fn task_in_lane(&self, skill: &Skill, owner: &Owner, lane: &Lane) -> String {
+        format!("{}.task.{skill}.{owner}.{lane}", self.prefix)
+    }
+
+    /// The submissions to one skill, by anybody: with and without the tokens of owner and lane.
     #[must_use]
     pub fn tasks_of(&self, skill: &Skill) -> [String; 2] {
-        [format!("{}.task.{skill}", self.prefix), format!("{}.task.{skill}.*", self.prefix)]
+        [format!("{}.task.{skill}", self.prefix), format!("{}.task.{skill}.>", self.prefix)]
     }
 
     /// All submissions.
@@ -153,6 +161,18 @@ impl Subjects {
         format!("{}.wake.>", self.prefix)
     }
 
+    /// What is said to a task that exists.
+    #[must_use]
+    pub fn input(&self, owner: &Owner, task: &TaskId) -> String {
+        format!("{}.input.{owner}.{task}", self.prefix)
+    }
+
+    /// Everything that is said to tasks.
+    #[must_use]
+    pub fn all_inputs(&self) -> String {
+        format!("{}.input.>", self.prefix)
+    }
+
     /// Asks for the end of a task.
     #[must_use]
     pub fn cancel(&self, owner: &Owner, task: &TaskId) -> String {
@@ -213,7 +233,10 @@ impl Subjects {
     /// What the inbox stream stores.
     #[must_use]
     pub fn inbox_stream(&self) -> Vec<String> {
-        vec![format!("{}.task.*", self.prefix), format!("{}.task.*.*", self.prefix)]
+        ["task.*", "task.*.*", "task.*.*.*"]
+            .iter()
+            .map(|tail| format!("{}.{tail}", self.prefix))
+            .collect()
     }
 
     /// Reads a subject back; `None` when it is none of this mesh.
@@ -222,21 +245,26 @@ impl Subjects {
         let rest = subject.strip_prefix(self.prefix.as_str())?.strip_prefix('.')?;
         let mut tokens = rest.split('.');
         let (kind, first, second) = (tokens.next()?, tokens.next()?, tokens.next());
-        if tokens.next().is_some() {
+        let third = tokens.next();
+        if tokens.next().is_some() || third.is_some() && kind != "task" {
             return None;
         }
         let skill = || Skill::parse(first).ok();
         let owner = || Owner::parse(first).ok();
         let task = || second.and_then(|text| TaskId::parse(text).ok());
         match (kind, second) {
-            ("task", None) => Some(Subject::Task(skill()?, Owner::default())),
-            ("task", Some(owner)) => Some(Subject::Task(skill()?, Owner::parse(owner).ok()?)),
+            ("task", None) => Some(Subject::Task(skill()?, Owner::default(), None)),
+            ("task", Some(owner)) => {
+                let lane = third.map(Lane::parse).transpose().ok()?;
+                Some(Subject::Task(skill()?, Owner::parse(owner).ok()?, lane))
+            }
             ("run", None) => Some(Subject::Run(skill()?)),
             ("dead", None) => Some(Subject::Dead(skill()?)),
             ("call", None) => Some(Subject::Call(skill()?)),
             ("holding", None) => Some(Subject::Holding(NodeName::parse(first).ok()?)),
             ("log", Some(_)) => Some(Subject::Log(owner()?, task()?)),
             ("event", Some(_)) => Some(Subject::Event(owner()?, task()?)),
+            ("input", Some(_)) => Some(Subject::Input(owner()?, task()?)),
             ("wake", Some(_)) => Some(Subject::Wake(owner()?, task()?)),
             ("cancel", Some(_)) => Some(Subject::Cancel(owner()?, task()?)),
             _ => None,
@@ -252,12 +280,18 @@ mod tests {
     fn what_is_written_is_read_back() {
         let subjects = Subjects::new("mesh").unwrap();
         let (skill, owner) = (Skill::parse("echo").unwrap(), Owner::parse("acme").unwrap());
+        let lane = Lane::parse("l7").unwrap();
         let (task, node) = (TaskId::from_sequence(7), NodeName::parse("n1").unwrap());
         for (text, subject) in [
-            (subjects.task(&skill, &owner), Subject::Task(skill.clone(), owner.clone())),
+            (subjects.task(&skill, &owner), Subject::Task(skill.clone(), owner.clone(), None)),
+            (
+                subjects.task_in_lane(&skill, &owner, &lane),
+                Subject::Task(skill.clone(), owner.clone(), Some(lane.clone())),
+            ),
+            (subjects.input(&owner, &task), Subject::Input(owner.clone(), task.clone())),
             (
                 subjects.task(&skill, &Owner::default()),
-                Subject::Task(skill.clone(), Owner::default()),
+                Subject::Task(skill.clone(), Owner::default(), None),
             ),
             (subjects.log(&owner, &task), Subject::Log(owner.clone(), task.clone())),
             (subjects.event(&owner, &task), Subject::Event(owner.clone(), task.clone())),
@@ -280,7 +314,8 @@ mod tests {
             "weft",
             "weft.task",
             "weftx.task.echo",
-            "weft.task.a.b.c",
+            "weft.task.a.b.c.d",
+            "weft.input.a.b.c",
             "weft.log.a",
             "weft.no.a",
         ] {

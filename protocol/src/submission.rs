@@ -8,10 +8,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::budget::Grant;
 use crate::entry::Origin;
 use crate::fault::{Fault, code};
 use crate::header::{self, Headers};
-use crate::id::{ContextId, DedupKey, Owner, Skill, TaskId};
+use crate::id::{ContextId, DedupKey, Lane, NodeName, Owner, Skill, TaskId};
 use crate::limits::HEADER_BYTES_MAX;
 use crate::subject::{Subject, Subjects};
 use crate::time::Timestamp;
@@ -80,6 +81,14 @@ pub struct Envelope {
     pub redrive_of: Option<TaskId>,
     /// The task that delegated this one.
     pub parent: Option<ParentRef>,
+    /// The lane that it keeps its place in.
+    pub lane: Option<Lane>,
+    /// What it may spend.
+    pub budget: Option<Grant>,
+    /// Delegations above it.
+    pub depth: u32,
+    /// A node that should not run it if another can.
+    pub avoid: Option<NodeName>,
     /// On re-queued work: the generation of the entry that asked for it.
     pub requeued_by: Option<u64>,
     /// What the body is.
@@ -137,18 +146,22 @@ impl Envelope {
             parent: self.parent.clone(),
             redrive_of: self.redrive_of.clone(),
             traceparent: self.trace.traceparent.clone(),
+            lane: self.lane.clone(),
+            budget: self.budget,
+            depth: self.depth,
         }
     }
 
     /// Reads the envelope of a stored message. `None` when the subject is no queue of this mesh.
     #[must_use]
     pub fn read(subjects: &Subjects, stored: Stored<'_>) -> Option<Result<Self, Refused>> {
-        let (queue, skill, owner) = match subjects.parse(stored.subject)? {
-            Subject::Task(skill, owner) => (Queue::Inbox, skill, owner),
-            Subject::Run(skill) => (Queue::Run, skill, Owner::default()),
+        let (queue, skill, owner, lane) = match subjects.parse(stored.subject)? {
+            Subject::Task(skill, owner, lane) => (Queue::Inbox, skill, owner, lane),
+            Subject::Run(skill) => (Queue::Run, skill, Owner::default(), None),
             Subject::Log(..)
             | Subject::Event(..)
             | Subject::Wake(..)
+            | Subject::Input(..)
             | Subject::Cancel(..)
             | Subject::Dead(_)
             | Subject::Call(_)
@@ -167,6 +180,10 @@ impl Envelope {
             reply_to: None,
             redrive_of: None,
             parent: None,
+            lane,
+            budget: None,
+            depth: 0,
+            avoid: None,
             requeued_by: None,
             content_type: None,
             trace: TraceContext::default(),
@@ -202,7 +219,11 @@ impl Envelope {
         self.dedup_key = read(headers, header::DEDUP_KEY, DedupKey::parse)?;
         self.redrive_of = read(headers, header::REDRIVE_OF, TaskId::parse)?;
         self.reply_to = read(headers, header::REPLY_TO, |text| reply_subject(subjects, text))?;
-        self.deadline = read(headers, header::DEADLINE, |text| deadline(text, self.stored_at))?;
+        self.budget = read(headers, header::BUDGET, |text| serde_json::from_str::<Grant>(text))?;
+        let wall_clock = self.budget.and_then(|grant| grant.wall_clock_ms);
+        let by_clock = wall_clock.map(|ms| self.stored_at.after(Duration::from_millis(ms)));
+        let given = read(headers, header::DEADLINE, |text| deadline(text, self.stored_at))?;
+        self.deadline = given.into_iter().chain(by_clock).min();
         match self.source.queue {
             Queue::Inbox => self.identify_submission(headers)?,
             Queue::Run => self.identify_run(headers)?,
@@ -211,6 +232,17 @@ impl Envelope {
     }
 
     fn identify_submission(&mut self, headers: &Headers) -> Result<(), Fault> {
+        let said = read(headers, header::LANE, Lane::parse)?;
+        if said.is_some() && said != self.lane {
+            return Err(Fault::new(
+                code::LANE_MISSING,
+                format!("{} is not the last token of the subject", header::LANE),
+            )
+            .at(format!("header {}", header::LANE))
+            .hint(
+                "publish to weft.task.<skill>.<owner>.<lane>: the order is that of the subject",
+            ));
+        }
         let chosen = read(headers, header::TASK_ID, TaskId::parse_chosen)?;
         if chosen.is_some() && self.dedup_key.is_some() {
             return Err(Fault::new(
@@ -242,6 +274,8 @@ impl Envelope {
             read(headers, header::OWNER, Owner::parse)?.ok_or_else(|| missing(header::OWNER))?;
         self.parent = read(headers, header::PARENT, TaskId::parse)?.map(|task| ParentRef { task });
         self.requeued_by = read(headers, header::GENERATION, str::parse::<u64>)?;
+        self.depth = read(headers, header::DEPTH, str::parse::<u32>)?.unwrap_or(0);
+        self.avoid = read(headers, header::AVOID, NodeName::parse)?;
         self.keyed = true;
         Ok(())
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::id::Skill;
 use crate::limits::{
-    ACK_PENDING_MAX, DELIVERIES_MAX, DUPLICATE_WINDOW, HEARTBEAT_TTL, INBOX_MESSAGE_BYTES_MAX,
-    LEASE_DEFAULT, PULLS_WAITING_MAX,
+    ACK_PENDING_MAX, CARE_LEASE, DELIVERIES_MAX, DUPLICATE_WINDOW, HEARTBEAT_TTL,
+    INBOX_MESSAGE_BYTES_MAX, LEASE_DEFAULT, PULLS_WAITING_MAX,
 };
 use crate::subject::Subjects;
 
@@ -212,14 +212,14 @@ pub fn skill_consumers(
 /// The consumer that all coordinators share. Its deliveries are always retried: each ends in an ack once
 /// the log shows that nothing is left to do.
 #[must_use]
-pub fn care_consumer(subjects: &Subjects, capacity: &Capacity) -> ConsumerSpec {
+pub fn care_consumer(subjects: &Subjects) -> ConsumerSpec {
     ConsumerSpec {
         deliveries_max: -1,
         ..consumer(
             Names::new(subjects).log,
             CARE_CONSUMER.to_owned(),
-            vec![subjects.all_wakes(), subjects.all_cancels()],
-            capacity.lease,
+            vec![subjects.all_wakes(), subjects.all_cancels(), subjects.all_inputs()],
+            CARE_LEASE,
         )
     }
 }

@@ -173,7 +173,7 @@ async fn submit_parents(mesh: &Mesh, count: usize) -> Vec<TaskId> {
 async fn children_ended(mesh: &Mesh, parent: &TaskId) {
     mesh.until_kind(parent, "suspended").await;
     for index in 0..3 {
-        mesh.end_of(&TaskId::of_child(parent, 0, index)).await;
+        mesh.end_of(&TaskId::of_child(&protocol::Owner::default(), parent, 0, index)).await;
     }
 }
 

@@ -87,19 +87,10 @@ pub(crate) struct Attempt {
 
 pub(crate) fn attempt(sequence: u64) -> Attempt {
     let ledger = Arc::new(MemoryLedger::default());
+    let source = Source { queue: Queue::Inbox, sequence };
     let origin = Origin {
-        skill: Skill::parse("count").unwrap(),
         owner: Owner::parse("acme").unwrap(),
-        source: Source { queue: Queue::Inbox, sequence },
-        submitted_at: Timestamp::from_millis(0),
-        input_hash: String::new(),
-        context_id: None,
-        dedup_key: None,
-        deadline: None,
-        reply_to: None,
-        parent: None,
-        redrive_of: None,
-        traceparent: None,
+        ..Origin::bare(Skill::parse("count").unwrap(), source, Timestamp::from_millis(0))
     };
     let start = Start {
         task: TaskId::from_sequence(sequence),

@@ -1,6 +1,7 @@
 //! One log entry on one line.
 
-use protocol::entry::{Entry, Event, WaitingFor};
+use protocol::entry::{Entry, Event};
+use protocol::wait::{Answer, WaitingFor};
 
 use super::tasks::preview;
 use super::{Format, PrintError, Printer};
@@ -27,7 +28,10 @@ fn detail(entry: &Entry) -> String {
             let how = if *append { " (more)" } else { "" };
             format!("{}{how}: {}", artifact.artifact_id, preview(&artifact.parts, CHARS))
         }
-        Event::Step { name, output } => {
+        Event::Reserved { name, .. } => format!("{name}: budget set aside"),
+        Event::Refunded { children } => format!("{} children settled", children.len()),
+        Event::Received { answer, .. } => came(answer).to_owned(),
+        Event::Step { name, output, .. } => {
             format!("{name}: {}", preview(std::slice::from_ref(output), CHARS))
         }
         Event::Delegated { name, children, .. } => match children.as_slice() {
@@ -37,10 +41,11 @@ fn detail(entry: &Entry) -> String {
                 format!("{name}: {} tasks, the first to skill {skill}", all.len())
             }
         },
-        Event::Suspended { waiting_for: WaitingFor::Children { .. } } => {
-            "waits for its children".to_owned()
-        }
-        Event::Resumed { reason } | Event::Released { reason } | Event::Canceled { reason } => {
+        Event::Suspended { waiting_for, until } => match until {
+            Some(until) => format!("waits for {}, until {until}", waits_for(waiting_for)),
+            None => format!("waits for {}", waits_for(waiting_for)),
+        },
+        Event::Resumed { reason, .. } | Event::Released { reason } | Event::Canceled { reason } => {
             reason.clone()
         }
         Event::AttemptFailed { fault, retry_at, .. } => {
@@ -48,5 +53,31 @@ fn detail(entry: &Entry) -> String {
         }
         Event::Completed { output } => preview(output, CHARS),
         Event::Failed { fault, .. } | Event::Rejected { fault } => fault.to_string(),
+    }
+}
+
+fn waits_for(waiting_for: &WaitingFor) -> String {
+    match waiting_for {
+        WaitingFor::Children { enough: None, .. } => "its children".to_owned(),
+        WaitingFor::Children { enough: Some(enough), .. } => format!("{enough} of its children"),
+        WaitingFor::Timer { name } => format!("timer {name}"),
+        WaitingFor::Input { name, question, .. } => {
+            format!("an answer to {name}: {}", preview(&question.parts, CHARS))
+        }
+        WaitingFor::Signal { name } => format!("signal {name}"),
+        WaitingFor::Approval { name, request } => format!("approval {name}: {}", request.question),
+        WaitingFor::Lane { predecessor } => {
+            format!("the task before it in its lane, s{predecessor}")
+        }
+    }
+}
+
+fn came(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Children { .. } => "enough children had ended",
+        Answer::Time => "the time had come",
+        Answer::Message { .. } => "a message had come",
+        Answer::Signal { .. } => "a signal had come",
+        Answer::Approval { .. } => "a decision had come",
     }
 }

@@ -9,7 +9,7 @@ pub mod wake;
 #[cfg(test)]
 mod tests_support {
     use protocol::entry::Origin;
-    use protocol::id::{Owner, Skill};
+    use protocol::id::Skill;
     use protocol::log::TaskLog;
     use protocol::submission::{Queue, Source};
     use protocol::time::Timestamp;
@@ -17,20 +17,9 @@ mod tests_support {
     /// A log that has an origin.
     pub(crate) fn log() -> TaskLog {
         let mut log = TaskLog::default();
-        log.origin = Some(Box::new(Origin {
-            skill: Skill::parse("echo").unwrap(),
-            owner: Owner::default(),
-            source: Source { queue: Queue::Inbox, sequence: 1 },
-            submitted_at: Timestamp::from_millis(0),
-            input_hash: String::new(),
-            context_id: None,
-            dedup_key: None,
-            deadline: None,
-            reply_to: None,
-            parent: None,
-            redrive_of: None,
-            traceparent: None,
-        }));
+        let source = Source { queue: Queue::Inbox, sequence: 1 };
+        let skill = Skill::parse("echo").unwrap();
+        log.origin = Some(Box::new(Origin::bare(skill, source, Timestamp::from_millis(0))));
         log
     }
 }

@@ -4,9 +4,10 @@
 //! witness lives nobody needs to look at the others, and when it ends its own wake comes. So a fan-out of a
 //! thousand costs a thousand looks in all, not a million, and no coordinator has to remember anything.
 
-use protocol::entry::{Event, WaitingFor};
+use protocol::entry::Event;
 use protocol::lifecycle::Phase;
 use protocol::log::TaskLog;
+use protocol::wait::WaitingFor;
 
 /// What a wake leads to, before any child has been looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub fn wake(log: &TaskLog) -> Wake {
         return Wake::Unknown;
     }
     match (log.phase, &log.waiting_for) {
-        (Phase::Waiting, Some(WaitingFor::Children { position })) => {
+        (Phase::Waiting, Some(WaitingFor::Children { position, .. })) => {
             Wake::LookAtChildren { position: *position }
         }
         (Phase::Queued | Phase::Running | Phase::Waiting | Phase::Ended, _) => Wake::CarryOut,
@@ -39,7 +40,7 @@ pub fn wake(log: &TaskLog) -> Wake {
 /// The entry that lets a task go on after its children.
 #[must_use]
 pub fn children_ended(count: usize) -> Event {
-    Event::Resumed { reason: format!("all {count} children ended") }
+    Event::Resumed { reason: format!("all {count} children ended"), answer: None }
 }
 
 #[cfg(test)]
@@ -52,7 +53,7 @@ mod tests {
         let mut log = crate::engine::tests_support::log();
         assert_eq!(wake(&log), Wake::CarryOut);
         log.phase = Phase::Waiting;
-        log.waiting_for = Some(WaitingFor::Children { position: 2 });
+        log.waiting_for = Some(WaitingFor::Children { position: 2, enough: None });
         assert_eq!(wake(&log), Wake::LookAtChildren { position: 2 });
         log.phase = Phase::Ended;
         assert_eq!(wake(&log), Wake::CarryOut);

@@ -13,7 +13,6 @@ use protocol::header;
 use protocol::id::{Owner, TaskId};
 use protocol::log::TaskLog;
 use protocol::subject::Subject;
-use protocol::task::TaskState;
 use protocol::topology::CARE_CONSUMER;
 use runtime::bus::{Bus, Delivery, PullError, Pulled};
 use runtime::metric::Metrics;
@@ -195,16 +194,12 @@ impl Care {
             Cancel::Done => {
                 // Whoever canceled it may have died before it published what follows.
                 self.logs.carry_out(task, &log).await?;
-                if log.state == TaskState::Canceled {
-                    self.cancel_children(owner, &log).await?;
-                }
                 Ok(None)
             }
             Cancel::Later { wait } => Ok(Some(wait)),
             Cancel::End(event) => {
                 self.logs.append(owner, task, &mut log, event, None).await?;
                 self.logs.answer(task, &log).await;
-                self.cancel_children(owner, &log).await?;
                 Ok(None)
             }
             Cancel::EndSubmission => self.cancel_submission(owner, task, delivery).await,
@@ -247,25 +242,6 @@ impl Care {
             self.bus().remove(inbox, envelope.source.sequence).await?;
         }
         Ok(None)
-    }
-
-    /// A canceled task takes the children it waits for along.
-    async fn cancel_children(&self, owner: &Owner, log: &TaskLog) -> Result<(), LogError> {
-        for journaled in &log.journal {
-            if let protocol::log::Journaled::Delegated { children, .. } = journaled {
-                for child in children {
-                    let subject = self.bus().subjects().cancel(owner, &child.task);
-                    let message = runtime::bus::Outgoing::new(
-                        subject,
-                        header::Headers::new()
-                            .with(header::MSG_ID, format!("cancel-{}", child.task)),
-                        bytes::Bytes::new(),
-                    );
-                    self.bus().store(message).await?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 

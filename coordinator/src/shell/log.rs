@@ -91,6 +91,8 @@ impl Logs {
             by: self.by.clone(),
             attempt: 0,
             origin,
+            agent: None,
+            spent: None,
             event,
         };
         let unreadable = |reason: String| LogError::Unreadable { task: task.clone(), reason };

@@ -271,7 +271,7 @@ impl Diagnosis {
         for (subject, count) in counts {
             let (skill, counts) = match bus.subjects().parse(&subject) {
                 Some(Subject::Dead(skill)) => (skill, &mut self.dead_letters),
-                Some(Subject::Task(skill, _)) => (skill, &mut self.submissions),
+                Some(Subject::Task(skill, ..)) => (skill, &mut self.submissions),
                 Some(_) | None => continue,
             };
             *counts.entry(skill).or_default() += count;
@@ -286,7 +286,7 @@ impl Diagnosis {
         wanted: &Capacity,
     ) {
         let subjects = bus.subjects();
-        let care = topology::care_consumer(subjects, wanted);
+        let care = topology::care_consumer(subjects);
         if stream == care.stream {
             match consumers.iter().find(|info| info.name == CARE_CONSUMER) {
                 Some(info) => {

@@ -75,9 +75,7 @@ impl Bus {
             done.merge(self.provision_bucket(&spec).await?);
         }
         done.merge(self.provision_objects(capacity.replicas).await?);
-        done.merge(
-            self.provision_consumer(&topology::care_consumer(&subjects, capacity), sync).await?,
-        );
+        done.merge(self.provision_consumer(&topology::care_consumer(&subjects), sync).await?);
         Ok(done)
     }
 

@@ -8,10 +8,9 @@ use protocol::consequence;
 use protocol::entry::{Entry, Event, Origin};
 use protocol::header::{self, Headers};
 use protocol::id::{NodeName, Owner, TaskId};
-use protocol::log::{Journaled, TaskLog};
+use protocol::log::TaskLog;
 use protocol::subject::Subject;
 use protocol::submission::{Envelope, Stored};
-use protocol::task::TaskState;
 use runtime::bus::{Outgoing, StoredMessage};
 
 use super::bus::{Delivery, Stream};
@@ -105,15 +104,11 @@ impl Care {
         match cancel::cancel(&log, message.at, now) {
             Cancel::Done => {
                 self.carry_out(task, &log).await?;
-                if log.state == TaskState::Canceled {
-                    self.cancel_children(&log).await?;
-                }
                 Ok(None)
             }
             Cancel::Later { wait } => Ok(Some(wait)),
             Cancel::End(event) => {
                 self.append(task, &mut log, event, None).await?;
-                self.cancel_children(&log).await?;
                 Ok(None)
             }
             Cancel::EndSubmission => self.cancel_submission(task, message).await,
@@ -161,21 +156,6 @@ impl Care {
         })
     }
 
-    async fn cancel_children(&self, log: &TaskLog) -> Result<(), Undone> {
-        for journaled in &log.journal {
-            let Journaled::Delegated { children, .. } = journaled else { continue };
-            for child in children {
-                let subject =
-                    self.hold.with(|world| world.subjects.cancel(&Owner::default(), &child.task));
-                let id = format!("cancel-{}", child.task);
-                let headers = Headers::new().with(header::MSG_ID, id);
-                self.store(Outgoing::new(subject, headers, bytes::Bytes::new())).await?;
-                self.hold.with(|world| world.tell_cancel(&child.task));
-            }
-        }
-        Ok(())
-    }
-
     async fn append(
         &self,
         task: &TaskId,
@@ -192,6 +172,8 @@ impl Care {
             by: self.by.clone(),
             attempt: 0,
             origin,
+            agent: None,
+            spent: None,
             event,
         };
         let payload = serde_json::to_vec(&entry).map_err(|_| Undone::NoAnswer)?;
@@ -211,7 +193,11 @@ impl Care {
         let publications = self.hold.with(|world| consequence::of(&world.subjects, task, log));
         for publication in publications {
             let (subject, headers) = (publication.subject, publication.headers);
+            let cancel = self.hold.with(|world| world.subjects.parse(&subject));
             self.store(Outgoing::new(subject, headers, publication.payload)).await?;
+            if let Some(Subject::Cancel(_, child)) = cancel {
+                self.hold.with(|world| world.tell_cancel(&child));
+            }
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use protocol::header::{self, Headers};
 use protocol::id::{NodeName, TaskId};
 use protocol::log::TaskLog;
 use protocol::message::Message;
+use protocol::subject::Subject;
 use protocol::submission::{Envelope, Stored};
 use protocol::{codec, consequence, submission};
 use runtime::bus::Outgoing;
@@ -245,7 +246,11 @@ impl Node {
         let subjects = self.hold.with(|world| Arc::clone(&world.subjects));
         for publication in consequence::of(&subjects, task, log) {
             let (subject, headers) = (publication.subject, publication.headers);
+            let cancel = subjects.parse(&subject);
             self.ledger.append(vec![Outgoing::new(subject, headers, publication.payload)]).await?;
+            if let Some(Subject::Cancel(_, child)) = cancel {
+                self.hold.with(|world| world.tell_cancel(&child));
+            }
         }
         Ok(())
     }

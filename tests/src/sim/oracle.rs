@@ -155,7 +155,7 @@ fn journal(evidence: &mut Evidence<'_>, story: &Story<'_>) {
     let mut results = Vec::new();
     for (_, entry) in &story.entries {
         let name = match &entry.event {
-            Event::Step { name, output } => {
+            Event::Step { name, output, .. } => {
                 results.push(value_of(std::slice::from_ref(output)));
                 name
             }

@@ -164,9 +164,10 @@ fn in_the_middle(kind: Kind) -> bool {
 #[cfg(test)]
 mod tests {
     use protocol::Skill;
-    use protocol::entry::{Child, WaitingFor};
+    use protocol::entry::Child;
     use protocol::fault::{FailureClass, Fault};
     use protocol::message::Part;
+    use protocol::wait::WaitingFor;
 
     use super::*;
 
@@ -180,7 +181,16 @@ mod tests {
 
     fn entry(at: i64, by: &str, attempt: u32, event: Event) -> Entry {
         let at = Timestamp::from_millis(at);
-        Entry { generation: 1, at, by: node(by), attempt, origin: None, event }
+        Entry {
+            generation: 1,
+            at,
+            by: node(by),
+            attempt,
+            origin: None,
+            agent: None,
+            spent: None,
+            event,
+        }
     }
 
     fn claimed() -> Event {
@@ -197,14 +207,17 @@ mod tests {
             task: id(&format!("t{at}")),
             skill: Skill::parse("inspect").unwrap(),
             input: Part::text(""),
+            budget: None,
+            reason: None,
+            avoid: None,
         });
         let delegated =
             Event::Delegated { name: "inspect".to_owned(), more: false, children: named.collect() };
-        let waiting_for = WaitingFor::Children { position: 1 };
+        let waiting_for = WaitingFor::Children { position: 1, enough: None };
         let survey = vec![
             entry(0, "a", 1, delegated),
-            entry(1, "a", 1, Event::Suspended { waiting_for }),
-            entry(90, "coordinator", 0, Event::Resumed { reason: String::new() }),
+            entry(1, "a", 1, Event::Suspended { waiting_for, until: None }),
+            entry(90, "coordinator", 0, Event::Resumed { reason: String::new(), answer: None }),
             entry(99, "b", 2, completed()),
         ];
         let children = children.into_iter().enumerate();

@@ -143,6 +143,8 @@ mod tests {
             by: NodeName::parse(by).unwrap(),
             attempt: 1,
             origin: None,
+            agent: None,
+            spent: None,
             event,
         }
     }
@@ -153,6 +155,9 @@ mod tests {
                 task: id(&format!("t{at}")),
                 skill: Skill::parse("inspect").unwrap(),
                 input: Part::text(""),
+                budget: None,
+                reason: None,
+                avoid: None,
             })
             .collect();
         let mut progress = Progress::default();
