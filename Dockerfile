@@ -2,11 +2,11 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release --package weft
+RUN cargo build --locked --profile dist --package weft
 
 FROM debian:12-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /src/target/release/weft /usr/local/bin/weft
+COPY --from=build /src/target/dist/weft /usr/local/bin/weft
 COPY deploy/weft-ready /usr/local/bin/weft-ready
 COPY examples/agents /usr/share/weft/agents
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin weft

@@ -33,7 +33,7 @@ pub enum Stop {
     /// journal return what they returned before.
     Suspended {
         /// For what.
-        waiting_for: WaitingFor,
+        waiting_for: Box<WaitingFor>,
         /// For how long.
         until: Option<Timestamp>,
     },

@@ -1,18 +1,21 @@
 //! The ledger on the bus.
 //!
 //! An append is sent until the stream says yes or no. After a lost acknowledgement the repetition meets its own
-//! fence; the entry found there is then compared with the one sent. Where the server syncs every write,
-//! single appends that are ready at the same moment share one atomic batch.
+//! fence; the entry found there is then compared with the one sent, its writer's number included: two attempts in
+//! one millisecond may write the same entry. Where the server syncs every write, single appends that are ready at
+//! the same moment share one atomic batch.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use protocol::fault::{Fault, code};
+use protocol::header;
 use protocol::submission::{Queue, Source};
-use runtime::bus::{Bus, Outgoing, ReadError, StoreError, StoredMessage};
+use runtime::bus::{Bus, ObjectError, Outgoing, ReadError, StoreError, StoredMessage};
 use runtime::metric::Metrics;
 use runtime::supervisor::{Kind, Supervisor};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::group::Group;
@@ -20,6 +23,8 @@ use crate::ledger::{AppendError, Ledger};
 
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// How long the object store may be without an answer before the attempt fails.
+const OBJECT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Appends and reads over a connection.
 #[derive(Clone)]
@@ -67,7 +72,7 @@ impl Direct {
 
     /// Stores messages, all or none; patient with what may pass.
     pub(crate) async fn append(&self, messages: Vec<Outgoing>) -> Result<u64, AppendError> {
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
         let result = self.append_patiently(messages).await;
         self.metrics.node.commit_duration.observe(started.elapsed().as_secs_f64());
         result
@@ -77,7 +82,7 @@ impl Direct {
         let mut wait = RETRY_FIRST;
         loop {
             let sent = match messages.as_slice() {
-                [one] => self.bus.store(one.clone()).await,
+                [one] => self.bus.store_ref(one).await,
                 many => self.bus.store_batch(many.to_vec()).await,
             };
             match sent {
@@ -113,7 +118,12 @@ impl Direct {
             })
             .await?;
         match found {
-            Some(stored) if stored.payload == first.payload => Ok(stored.sequence),
+            Some(stored)
+                if stored.payload == first.payload
+                    && stored.headers.get(header::WRITER) == first.headers.get(header::WRITER) =>
+            {
+                Ok(stored.sequence)
+            }
             Some(_) | None => Err(AppendError::Fenced),
         }
     }
@@ -133,6 +143,35 @@ impl Direct {
                     tracing::warn!(reason = %error, wait_ms = wait.as_millis(), "read not answered yet");
                     self.pause(wait).await?;
                     wait = (wait * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+}
+
+impl Direct {
+    /// Uses the object store, for a minute at most while it does not answer: a bucket's leader may be moving.
+    async fn with_objects_patiently<T, F>(&self, act: impl Fn() -> F) -> Result<T, AppendError>
+    where
+        F: Future<Output = Result<T, ObjectError>>,
+    {
+        let (until, mut wait) = (Instant::now() + OBJECT_PATIENCE, RETRY_FIRST);
+        loop {
+            match act().await {
+                Ok(found) => return Ok(found),
+                Err(error) if error.may_pass() && Instant::now() + wait < until => {
+                    tracing::warn!(reason = %error, wait_ms = wait.as_millis(), "object store does not answer yet");
+                    self.pause(wait).await?;
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+                Err(error) => {
+                    let code = match error {
+                        ObjectError::TooLarge { .. } => code::TOO_LARGE,
+                        ObjectError::Write { .. } | ObjectError::Read { .. } => {
+                            code::BUS_UNAVAILABLE
+                        }
+                    };
+                    return Err(AppendError::Refused(Fault::new(code, error.to_string())));
                 }
             }
         }
@@ -201,9 +240,8 @@ impl Ledger for BusLedger {
 
     fn put_object(&self, bytes: Bytes) -> BoxFuture<'_, Result<String, AppendError>> {
         Box::pin(async move {
-            self.direct.bus.put_object(bytes).await.map_err(|error| {
-                AppendError::Refused(Fault::new(code::BUS_UNAVAILABLE, error.to_string()))
-            })
+            let bus = &self.direct.bus;
+            self.direct.with_objects_patiently(|| bus.put_object(bytes.clone())).await
         })
     }
 
@@ -212,9 +250,8 @@ impl Ledger for BusLedger {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Bytes>, AppendError>> {
         Box::pin(async move {
-            self.direct.bus.get_object(name).await.map_err(|error| {
-                AppendError::Refused(Fault::new(code::BUS_UNAVAILABLE, error.to_string()))
-            })
+            let bus = &self.direct.bus;
+            self.direct.with_objects_patiently(|| bus.get_object(name)).await
         })
     }
 }

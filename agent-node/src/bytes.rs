@@ -3,10 +3,11 @@
 //! A pull may bring messages of any size up to the inbox's limit, so what is asked for is reckoned at that size
 //! until it has come; then at its own. So the bound holds whatever comes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use protocol::limits::INBOX_MESSAGE_BYTES_MAX;
+use protocol::fault::{Fault, code};
+use protocol::limits::{INBOX_MESSAGE_BYTES_MAX, OBJECTS_BYTES_MAX};
 use runtime::metric::Metrics;
 
 /// The budget.
@@ -89,6 +90,41 @@ impl Drop for Load {
         let inner = &self.budget.0;
         let left = inner.in_hand.fetch_sub(self.bytes, Ordering::AcqRel) - self.bytes;
         inner.metrics.node.slot_bytes_taken.set(i64::try_from(left).unwrap_or(i64::MAX));
+    }
+}
+
+/// What one attempt has fetched from the object store: counted until the attempt ends, and bounded.
+#[derive(Default)]
+pub(crate) struct Fetched {
+    budget: Option<ByteBudget>,
+    loads: Mutex<Vec<Load>>,
+    bytes: AtomicUsize,
+}
+
+impl Fetched {
+    /// Nothing yet; what comes is counted by `budget`.
+    pub(crate) fn counted_by(budget: ByteBudget) -> Self {
+        Self { budget: Some(budget), ..Self::default() }
+    }
+
+    /// Takes a fetched object in.
+    ///
+    /// # Errors
+    /// `too_large` when this attempt has fetched more than it may.
+    pub(crate) fn take(&self, bytes: usize) -> Result<(), Fault> {
+        let all = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        if all > OBJECTS_BYTES_MAX {
+            return Err(Fault::new(
+                code::TOO_LARGE,
+                format!("the objects named have over {OBJECTS_BYTES_MAX} bytes together"),
+            )
+            .hint("name fewer objects in one task, or pass their names on"));
+        }
+        if let Some(budget) = &self.budget {
+            let mut loads = self.loads.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            loads.push(budget.take(bytes));
+        }
+        Ok(())
     }
 }
 

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use protocol::subject::Subject;
 use protocol::{Owner, TaskId};
-use runtime::bus::{Bus, Subscription};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,14 +25,14 @@ pub(crate) struct Cancels(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    running: DashMap<Key, CancellationToken>,
+    running: DashMap<Arc<Key>, CancellationToken>,
     heard: DashMap<Key, Instant>,
 }
 
 /// A running attempt's ear. Dropping it takes the attempt off the board.
 pub(crate) struct Ear {
     board: Cancels,
-    key: Key,
+    key: Arc<Key>,
     token: CancellationToken,
 }
 
@@ -56,10 +54,10 @@ impl Cancels {
     /// Puts an attempt on the board.
     #[must_use]
     pub(crate) fn listen(&self, owner: &Owner, task: &TaskId) -> Ear {
-        let key = (owner.clone(), task.clone());
+        let key = Arc::new((owner.clone(), task.clone()));
         let token = CancellationToken::new();
-        self.0.running.insert(key.clone(), token.clone());
-        if !self.0.heard.is_empty() && self.0.heard.contains_key(&key) {
+        self.0.running.insert(Arc::clone(&key), token.clone());
+        if !self.0.heard.is_empty() && self.0.heard.contains_key(&*key) {
             token.cancel();
         }
         Ear { board: self.clone(), key, token }
@@ -80,25 +78,6 @@ impl Cancels {
     fn forget_old(&self) {
         if self.0.heard.len() >= REMEMBERED_MAX {
             self.0.heard.retain(|_, at| at.elapsed() < REMEMBERED_FOR);
-        }
-    }
-
-    /// Hears what is published, until the connection is closed or `stop`.
-    pub(crate) async fn hear_all(
-        self,
-        bus: Bus,
-        mut cancels: Subscription,
-        stop: CancellationToken,
-    ) {
-        loop {
-            let message = tokio::select! {
-                () = stop.cancelled() => return,
-                message = cancels.next() => message,
-            };
-            let Some(message) = message else { return };
-            if let Some(Subject::Cancel(owner, task)) = bus.subjects().parse(&message.subject) {
-                self.hear(owner, task);
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::card::OnMessage;
 use protocol::consequence;
 use protocol::dead::{Cause, DeadLetter};
 use protocol::entry::{Entry, Origin};
@@ -16,11 +17,16 @@ use runtime::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Stop;
+use crate::bytes::ByteBudget;
 use crate::cancel::Cancels;
-use crate::context::bus_stop;
+use crate::context::{Around, bus_stop};
 use crate::hand::Hand;
+use crate::inputs::Inputs;
+use crate::lane;
 use crate::ledger::Ledger;
+use crate::mesh::Mesh;
 use crate::scribe::{Scribe, Start};
+use crate::served::Terms;
 
 /// What all attempts of a node share.
 pub(crate) struct Core {
@@ -29,12 +35,26 @@ pub(crate) struct Core {
     pub(crate) clock: Clock,
     pub(crate) node: NodeName,
     pub(crate) cancels: Cancels,
+    pub(crate) inputs: Inputs,
+    pub(crate) mesh: Arc<dyn Mesh>,
     pub(crate) hand: Hand,
+    /// The bytes that may be in flight.
+    pub(crate) budget: ByteBudget,
     /// Cancelled once the node gives its tasks back.
     pub(crate) release: CancellationToken,
 }
 
 impl Core {
+    /// What is around an attempt at a task.
+    pub(crate) fn around(&self, terms: &Terms, owner: &Owner, task: &TaskId) -> Around {
+        let interrupts = terms.on_message == OnMessage::Interrupt;
+        Around {
+            mesh: Arc::clone(&self.mesh),
+            guard: Arc::clone(&terms.guard),
+            ear: interrupts.then(|| self.inputs.listen(owner, task)),
+        }
+    }
+
     pub(crate) async fn read_log(&self, owner: &Owner, task: &TaskId) -> Result<TaskLog, Stop> {
         let subject = self.bus.subjects().log(owner, task);
         let stored = self.ledger.read(&subject).await.map_err(bus_stop)?;
@@ -59,6 +79,7 @@ impl Core {
             self.clock.clone(),
             start,
         )
+        .with_budget(self.budget.clone())
     }
 
     pub(crate) async fn carry_out(&self, task: &TaskId, log: &TaskLog) -> Result<(), Stop> {
@@ -67,13 +88,16 @@ impl Core {
                 Outgoing::new(publication.subject, publication.headers, publication.payload);
             self.ledger.append(vec![message]).await.map_err(bus_stop)?;
         }
+        if log.is_ended() {
+            lane::pass_on(self, task, log).await?;
+        }
         Ok(())
     }
 
     pub(crate) async fn answer(&self, task: &TaskId, log: &TaskLog, origin: Option<&Origin>) {
         let Some(reply_to) = origin.and_then(|origin| origin.reply_to.clone()) else { return };
         match serde_json::to_vec(&view::task(task, log, None)) {
-            Ok(body) => self.bus.tell(reply_to, &Headers::new(), body.into()).await,
+            Ok(body) => self.bus.answer(reply_to, task, body.into()).await,
             Err(error) => tracing::warn!(reason = %error, "answer not written"),
         }
     }
@@ -88,6 +112,7 @@ impl Core {
         let Some(winner) = &log.origin else { return Ok(()) };
         let mut origin = (**winner).clone();
         hash.clone_into(&mut origin.input_hash);
+        origin.skill = envelope.skill.clone();
         origin.source = envelope.source;
         origin.submitted_at = envelope.stored_at;
         let letter = DeadLetter {
@@ -96,7 +121,10 @@ impl Core {
             failure: FailureClass::Permanent,
             fault: Fault::new(
                 code::DEDUP_CONFLICT,
-                format!("task {} was submitted before with another input", envelope.task),
+                format!(
+                    "task {} was submitted before with another input or to another skill",
+                    envelope.task
+                ),
             )
             .hint("use another dedup key or task id for another piece of work"),
             origin: Box::new(origin),

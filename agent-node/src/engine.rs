@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use protocol::entry::Event;
 use protocol::fault::{Failure, Fault, code};
+use protocol::id::Skill;
 use protocol::limits::{DELIVERIES_MAX, NAK_DELAY_MAX};
 use protocol::log::{Driver, TaskLog};
 use protocol::message::Part;
@@ -18,10 +19,16 @@ use crate::agent::Stop;
 
 /// How long a delivery rests when the log that was read is older than the message.
 const LAG_REST: Duration = Duration::from_millis(50);
+/// How long a delivery rests when the log cannot be read or written right now.
+const REST: Duration = Duration::from_secs(2);
+/// How long it rests at most when that has been so many times.
+const REST_MAX: Duration = Duration::from_secs(3600);
 
 /// What a delivery brings, as far as the decision depends on it.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
+    /// The skill that it was sent to.
+    pub skill: &'a Skill,
     /// Where the message is stored.
     pub source: Source,
     /// On re-queued work: the generation of the entry that asked for it.
@@ -78,7 +85,10 @@ pub fn admit(
     let drives = match log.driver {
         Driver::Any => arrival.requeued_by.is_none(),
         Driver::Source(source) => arrival.requeued_by.is_none() && source == arrival.source,
-        Driver::Requeue(generation) => arrival.requeued_by == Some(generation),
+        Driver::Requeue { generation, sequence } => {
+            arrival.requeued_by == Some(generation)
+                && sequence.is_none_or(|sequence| sequence == arrival.source.sequence)
+        }
     };
     let open = matches!(
         log.phase,
@@ -107,12 +117,14 @@ pub fn admit(
 /// A submission whose task id belongs to an earlier message.
 fn duplicate(log: &TaskLog, arrival: Arrival<'_>) -> Option<Admission> {
     let origin = log.origin.as_ref()?;
-    if arrival.requeued_by.is_some() || origin.source == arrival.source {
+    // A stream that lost its tail gives a sequence twice: what is stored there now is another submission.
+    let is_the_same = origin.source == arrival.source && origin.input_hash == arrival.input_hash;
+    if arrival.requeued_by.is_some() || is_the_same {
         return None;
     }
     Some(Admission::Duplicate {
         ended: log.is_ended(),
-        conflict: origin.input_hash != arrival.input_hash,
+        conflict: origin.input_hash != arrival.input_hash || origin.skill != *arrival.skill,
     })
 }
 
@@ -172,21 +184,39 @@ pub fn conclude(outcome: Result<Vec<Part>, Stop>, at: Circumstance<'_>) -> Endin
     match outcome {
         Ok(output) => ending(Some(Event::Completed { output }), false, Settle::Ack),
         Err(Stop::Suspended { waiting_for, until }) => {
-            ending(Some(Event::Suspended { waiting_for, until }), false, Settle::Ack)
+            ending(Some(Event::Suspended { waiting_for: *waiting_for, until }), false, Settle::Ack)
         }
         Err(Stop::Canceled) => ending(
             Some(Event::Canceled { reason: "canceled on request".to_owned() }),
             false,
             Settle::Ack,
         ),
-        Err(Stop::Released) => ending(
-            at.begun.then(|| Event::Released { reason: "the node is stopping".to_owned() }),
-            false,
-            Settle::Nak { after: Duration::ZERO },
-        ),
+        Err(Stop::Released) => {
+            let requeued = at.begun && worn_out(at.delivered);
+            let reason = "the node is stopping".to_owned();
+            let settle = if requeued { Settle::Ack } else { Settle::Nak { after: Duration::ZERO } };
+            ending(at.begun.then_some(Event::Released { reason, requeued }), false, settle)
+        }
         Err(Stop::Fenced) => ending(None, false, Settle::Leave),
         Err(Stop::Failed { failure, fault }) => fail(failure, fault, at),
     }
+}
+
+/// Whether a message has been delivered so often that a new one should take its place before the server drops it.
+#[must_use]
+pub fn worn_out(delivered: u64) -> bool {
+    i64::try_from(delivered).unwrap_or(i64::MAX) >= DELIVERIES_MAX / 2
+}
+
+/// How long a delivery rests that nothing can be done with now: the longer, the fewer are left.
+#[must_use]
+pub fn rest(delivered: u64) -> Duration {
+    if !worn_out(delivered) {
+        return REST;
+    }
+    let over = delivered.saturating_sub(u64::try_from(DELIVERIES_MAX / 2).unwrap_or(u64::MAX));
+    let doubled = 2_u32.saturating_pow(u32::try_from(over).unwrap_or(u32::MAX));
+    REST.saturating_mul(doubled).min(REST_MAX)
 }
 
 fn fail(failure: Failure, fault: Fault, at: Circumstance<'_>) -> Ending {
@@ -198,8 +228,7 @@ fn fail(failure: Failure, fault: Fault, at: Circumstance<'_>) -> Ending {
             settle: Settle::Ack,
         },
         Verdict::Retry { after } => {
-            let worn_out = i64::try_from(at.delivered).unwrap_or(i64::MAX) >= DELIVERIES_MAX / 2;
-            let requeued = after > NAK_DELAY_MAX || worn_out;
+            let requeued = after > NAK_DELAY_MAX || worn_out(at.delivered);
             Ending {
                 event: Some(Event::AttemptFailed {
                     failure: class,

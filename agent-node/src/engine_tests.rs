@@ -25,6 +25,7 @@ fn log(events: Vec<Event>) -> TaskLog {
             origin: (generation == 1).then(|| Box::new(origin.clone())),
             agent: None,
             spent: None,
+            driver: None,
             event,
         };
         (generation, entry)
@@ -98,7 +99,9 @@ fn the_log_says_what_a_delivery_means() {
         (vec![claimed(), suspended(), resumed(), done()], other, Some(3), "", "carry out"),
         (five_lost, SOURCE, None, "aa", "exhausted"),
     ] {
-        let arrival = Arrival { source, requeued_by, input_hash: hash, deadline: None };
+        let skill = Skill::parse("echo").unwrap();
+        let arrival =
+            Arrival { skill: &skill, source, requeued_by, input_hash: hash, deadline: None };
         let policy = RetryPolicy::default();
         let admission =
             admit(&log(events.clone()), arrival, &policy, Timestamp::from_millis(1_000));
@@ -107,8 +110,55 @@ fn the_log_says_what_a_delivery_means() {
 }
 
 #[test]
+fn a_copy_of_a_requeued_message_drives_nothing() {
+    let skill = Skill::parse("echo").unwrap();
+    let mut requeued = log(vec![attempt_failed(0, true), claimed()]);
+    for (known, sequence, expected) in
+        [(None, 11, "run"), (Some(11), 11, "run"), (Some(11), 12, "carry out")]
+    {
+        requeued.driver = Driver::Requeue { generation: 1, sequence: known };
+        let arrival = Arrival {
+            skill: &skill,
+            source: Source { queue: Queue::Run, sequence },
+            requeued_by: Some(1),
+            input_hash: "",
+            deadline: None,
+        };
+        let admission =
+            admit(&requeued, arrival, &RetryPolicy::default(), Timestamp::from_millis(1_000));
+        assert_eq!(word(&admission), expected, "{known:?} {sequence}");
+    }
+}
+
+#[test]
+fn one_id_at_two_skills_is_a_conflict() {
+    for (name, expected) in [("echo", "duplicate of an ended task"), ("shout", "conflict")] {
+        let skill = Skill::parse(name).unwrap();
+        let arrival = Arrival {
+            skill: &skill,
+            source: Source { queue: Queue::Inbox, sequence: 11 },
+            requeued_by: None,
+            input_hash: "aa",
+            deadline: None,
+        };
+        let now = Timestamp::from_millis(1_000);
+        let admission = admit(&log(vec![done()]), arrival, &RetryPolicy::default(), now);
+        assert_eq!(word(&admission), expected, "{name}");
+    }
+}
+
+#[test]
+fn rests_grow_before_the_server_drops_a_message() {
+    for (delivered, seconds) in [(1, 2), (31, 2), (32, 2), (33, 4), (36, 32), (50, 3600)] {
+        assert_eq!(rest(delivered), Duration::from_secs(seconds), "{delivered}");
+    }
+}
+
+#[test]
 fn a_deadline_ends_what_has_not_begun() {
+    let skill = Skill::parse("echo").unwrap();
     let arrival = |deadline| Arrival {
+        skill: &skill,
         source: SOURCE,
         requeued_by: None,
         input_hash: "aa",
@@ -154,6 +204,7 @@ fn the_end_of_an_attempt_becomes_an_entry() {
         (Err(Stop::permanent("x")), at(1, 1), Some("failed"), true, Settle::Ack),
         (Err(Stop::Canceled), at(0, 1), Some("canceled"), false, Settle::Ack),
         (Err(Stop::Released), at(0, 1), Some("released"), false, nak(0)),
+        (Err(Stop::Released), at(0, 32), Some("released"), false, Settle::Ack),
         (Err(Stop::Fenced), at(0, 1), None, false, Settle::Leave),
     ] {
         let ending = conclude(outcome.clone(), circumstance);

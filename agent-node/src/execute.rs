@@ -4,17 +4,20 @@
 //! run, append the end, publish its consequences, answer, settle. A crash between any two of these is made good by
 //! whoever gets the delivery next.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::dead::{Cause, DeadLetter};
+use protocol::dead::DeadLetter;
 use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, FailureClass, Fault, code};
 use protocol::header;
+use protocol::lifecycle::Phase;
 use protocol::limits::DELIVERIES_MAX;
 use protocol::log::TaskLog;
 use protocol::message::{Message, Part};
 use protocol::submission::{Envelope, Queue, Stored};
+use protocol::task::TaskState;
 use protocol::{Timestamp, codec, submission};
 use runtime::bus::Delivery;
 use runtime::telemetry::span_context;
@@ -27,24 +30,28 @@ use crate::context::{Context, bus_stop};
 use crate::core::Core;
 use crate::engine::{self, Admission, Arrival, Circumstance, Settle};
 use crate::hand::InHand;
+use crate::lane;
 use crate::parts;
+use crate::refuse;
 use crate::scribe::Scribe;
 use crate::served::Served;
 
-/// How long a delivery rests when the log cannot be read or written right now.
-const REST: Duration = Duration::from_secs(2);
 /// How long a duplicate that wants an answer waits before it looks again.
 const DUPLICATE_REST: Duration = Duration::from_millis(500);
 
 /// A task as a delivery brought it.
-struct Work {
-    envelope: Envelope,
-    origin: Arc<Origin>,
+pub(crate) struct Work {
+    pub(crate) envelope: Envelope,
+    pub(crate) origin: Arc<Origin>,
     /// What is to be decoded: the submitted body with its content type.
     body: Body,
-    log: TaskLog,
+    pub(crate) log: TaskLog,
+    /// Whether the log is known to be empty.
+    new: bool,
     /// Whether nobody else can have begun it, so that its end may be its first entry.
     fresh: bool,
+    /// Why it cannot be run: its input is gone.
+    missing: Option<Fault>,
     delivered: u64,
 }
 
@@ -78,12 +85,8 @@ pub(crate) async fn deliver(
     };
     let (envelope, refusal) = match Envelope::read(core.bus.subjects(), stored) {
         None => {
-            tracing::warn!(
-                subject = delivery.subject,
-                reason = "not a task of this mesh",
-                "settled"
-            );
-            return hand.ack().await;
+            let skill = &served.terms.skill;
+            return Box::pin(refuse::nameless(&core, skill, &delivery, hand)).await;
         }
         Some(Ok(envelope)) => (envelope, None),
         Some(Err(refused)) => (*refused.envelope, Some(refused.fault)),
@@ -91,26 +94,35 @@ pub(crate) async fn deliver(
     if envelope.source.queue == Queue::Run
         && let Some(fault) = refusal
     {
-        return Box::pin(malformed(&core, &envelope, &delivery, fault, hand)).await;
+        let (payload, origin) = (&delivery.payload, envelope.origin(&delivery.payload));
+        let refusing = refuse::malformed(&core, envelope.task, origin, payload, fault, hand);
+        return Box::pin(refusing).await;
     }
     let span = tracing::info_span!(
         "attempt",
         task_id = %envelope.task,
         skill = %envelope.skill,
-        attempt = tracing::field::Empty,
+        attempt = is_new(&envelope, delivery.position.delivered, known).then_some(1_u32),
         context_id = envelope.context.as_ref().map(|id| id.as_str()),
     );
     span_context::set_remote_parent(&span, &envelope.trace);
     let doing = async {
         match prepare(&core, envelope, delivery, known).await {
             Ok(work) => act(&core, &served, work, refusal, hand).await,
-            Err(stop) => {
-                tracing::warn!(reason = ?stop, "task cannot be read now");
-                hand.nak(REST).await;
-            }
+            Err(unready) => Box::pin(refuse::later(&core, *unready, hand)).await,
         }
     };
     doing.instrument(span).await;
+}
+
+/// Whether nobody can have written into the task's log.
+fn is_new(envelope: &Envelope, delivered: u64, known: Known) -> bool {
+    known == Known::New && is_first(envelope, delivered)
+}
+
+/// Whether the server hands the task out for the first time.
+fn is_first(envelope: &Envelope, delivered: u64) -> bool {
+    envelope.source.queue == Queue::Inbox && delivered == 1 && !envelope.keyed
 }
 
 /// Reads the log and the input, as far as that is needed.
@@ -119,35 +131,50 @@ async fn prepare(
     envelope: Envelope,
     delivery: Delivery,
     known: Known,
-) -> Result<Box<Work>, Stop> {
+) -> Result<Box<Work>, Box<refuse::Unready>> {
     let delivered = delivery.position.delivered;
-    let first = envelope.source.queue == Queue::Inbox && delivered == 1 && !envelope.keyed;
-    let log = if first && known == Known::New {
+    let new = is_new(&envelope, delivered, known);
+    let log = if new {
         TaskLog::default()
     } else {
-        core.read_log(&envelope.owner, &envelope.task).await?
+        match core.read_log(&envelope.owner, &envelope.task).await {
+            Ok(log) => log,
+            Err(stop) => {
+                return Err(Box::new(refuse::Unready {
+                    envelope,
+                    payload: delivery.payload,
+                    stop,
+                }));
+            }
+        }
     };
-    let fresh = first && log.generation == 0;
+    if envelope.requeued_by.is_some_and(|generation| generation > log.generation)
+        && engine::worn_out(delivered)
+    {
+        let stop = Stop::Failed { failure: Failure::Permanent, fault: refuse::asked_by_nobody() };
+        return Err(Box::new(refuse::Unready { envelope, payload: delivery.payload, stop }));
+    }
+    let fresh = is_first(&envelope, delivered) && log.generation == 0;
     let mut body = Body { content_type: envelope.content_type.clone(), bytes: delivery.payload };
     let origin = match &log.origin {
         None => Arc::new(envelope.origin(&body.bytes)),
         Some(origin) => Arc::new((**origin).clone()),
     };
+    let mut missing = None;
     if envelope.requeued_by.is_some() && !log.is_ended() {
-        let input = core.ledger.input(origin.source).await.map_err(bus_stop)?;
-        let input = input.ok_or_else(|| Stop::Failed {
-            failure: Failure::Permanent,
-            fault: Fault::new(
-                code::OBJECT_MISSING,
-                "the task's input is not in its stream any more",
-            ),
-        })?;
-        body = Body {
-            content_type: input.headers.get(header::CONTENT_TYPE).map(str::to_owned),
-            bytes: input.payload,
-        };
+        match core.ledger.input(origin.source).await {
+            Ok(Some(input)) => {
+                let content_type = input.headers.get(header::CONTENT_TYPE).map(str::to_owned);
+                body = Body { content_type, bytes: input.payload };
+            }
+            Ok(None) => missing = Some(refuse::no_input()),
+            Err(error) => {
+                let stop = bus_stop(error);
+                return Err(Box::new(refuse::Unready { envelope, payload: body.bytes, stop }));
+            }
+        }
     }
-    Ok(Box::new(Work { envelope, origin, body, log, fresh, delivered }))
+    Ok(Box::new(Work { envelope, origin, body, log, new, fresh, missing, delivered }))
 }
 
 async fn act(
@@ -157,25 +184,34 @@ async fn act(
     refusal: Option<Fault>,
     hand: InHand,
 ) {
+    let origin = Arc::clone(&work.origin);
     let hash = match &work.log.origin {
-        None if work.envelope.requeued_by.is_none() => work.origin.input_hash.clone(),
+        None if work.envelope.requeued_by.is_none() => Cow::Borrowed(&*origin.input_hash),
         None | Some(_) => {
-            submission::input_hash(work.body.content_type.as_deref(), &work.body.bytes)
+            Cow::Owned(submission::input_hash(work.body.content_type.as_deref(), &work.body.bytes))
         }
     };
     let arrival = Arrival {
+        skill: &work.envelope.skill,
         source: work.envelope.source,
         requeued_by: work.envelope.requeued_by,
         input_hash: if work.envelope.requeued_by.is_some() { "" } else { &hash },
         deadline: work.origin.deadline,
     };
     match engine::admit(&work.log, arrival, &served.terms.retry, core.clock.now()) {
-        Admission::Run => run(core, served, work, refusal, hand).await,
+        Admission::Run => match work.missing.clone() {
+            // The next attempt gets a message of its own, before the server drops this one.
+            None if work.log.phase == Phase::Running && engine::worn_out(work.delivered) => {
+                let fault = Fault::new(code::WORKER_LOST, "the worker of the last attempt is gone");
+                refuse::give_up(core, served, &work, Failure::Lost, fault, hand).await;
+            }
+            None => lane::in_turn(core, served, work, refusal, hand).await,
+            Some(fault) => {
+                refuse::give_up(core, served, &work, Failure::Permanent, fault, hand).await
+            }
+        },
         Admission::Fail { failure, fault } => {
-            let scribe =
-                core.scribe(&work.envelope.task, &work.origin, work.log.clone()).without_attempt();
-            conclude(core, served, &work, &scribe, Err(Stop::Failed { failure, fault }), hand)
-                .await;
+            refuse::give_up(core, served, &work, failure, fault, hand).await;
         }
         Admission::TooEarly { wait } => hand.nak(wait).await,
         Admission::CarryOut => {
@@ -190,7 +226,7 @@ async fn act(
                 }
                 Err(stop) => {
                     tracing::warn!(reason = ?stop, "consequences not published yet");
-                    hand.nak(REST).await;
+                    refuse::nak(hand).await;
                 }
             }
         }
@@ -215,8 +251,11 @@ async fn duplicate(
         tracing::warn!(task_id = %work.envelope.task, reason = "another input under the same id", "not run");
         if core.conflict_letter(&work.envelope, hash, &work.log, decode(&work.body)).await.is_err()
         {
-            return hand.nak(REST).await;
+            return refuse::nak(hand).await;
         }
+    }
+    if lane::pass_on_copy(core, &work.envelope).await.is_err() {
+        return refuse::nak(hand).await;
     }
     let wants_answer = work.envelope.reply_to.is_some();
     let patient = i64::try_from(work.delivered).unwrap_or(i64::MAX) < DELIVERIES_MAX / 2;
@@ -235,23 +274,32 @@ fn decode(body: &Body) -> Result<Message, Fault> {
     codec::decode_body(body.content_type.as_deref(), &body.bytes)
 }
 
-async fn run(
+pub(crate) async fn run(
     core: &Arc<Core>,
     served: &Served,
     work: Box<Work>,
     refusal: Option<Fault>,
     hand: InHand,
 ) {
-    let scribe = Arc::new(core.scribe(&work.envelope.task, &work.origin, work.log.clone()));
-    tracing::Span::current().record("attempt", scribe.attempt);
+    let mut scribe = core
+        .scribe(&work.envelope.task, &work.origin, work.log.clone())
+        .with_agent(Arc::clone(&served.agent));
+    if work.envelope.requeued_by.is_some() {
+        scribe = scribe.driven_by(work.envelope.source.sequence);
+    }
+    let scribe = Arc::new(scribe);
+    if !work.new {
+        tracing::Span::current().record("attempt", scribe.attempt);
+    }
     if work.log.generation == 0 {
         served.metrics.tasks_received.inc();
-    } else if work.log.phase == protocol::lifecycle::Phase::Running {
+    } else if work.log.phase == Phase::Running {
         served.metrics.takeovers.inc();
     }
+    let refusal = refusal.map_or_else(|| served.check_order(&work.envelope), Err);
     let judged = match refusal {
-        Some(fault) => Err(fault),
-        None => decode(&work.body).and_then(|message| {
+        Err(fault) => Err(fault),
+        Ok(()) => decode(&work.body).and_then(|message| {
             let inline = message.parts.iter().all(|part| part.object().is_none());
             if inline { served.check_input(&message.parts).map(|()| message) } else { Ok(message) }
         }),
@@ -259,7 +307,7 @@ async fn run(
     let message = match judged {
         Ok(message) => message,
         Err(fault) => {
-            return Box::pin(reject(core, served, &work, &scribe, fault, hand)).await;
+            return Box::pin(refuse::reject(core, served, &work, &scribe, fault, hand)).await;
         }
     };
     served.metrics.attempts_started.inc();
@@ -272,7 +320,7 @@ async fn run(
         Err(Stop::Failed { failure: Failure::Permanent, fault })
             if fault.code == code::INVALID_INPUT =>
         {
-            Box::pin(reject(core, served, &work, &scribe, fault, hand)).await;
+            Box::pin(refuse::reject(core, served, &work, &scribe, fault, hand)).await;
         }
         outcome => conclude(core, served, &work, &scribe, outcome, hand).await,
     }
@@ -290,28 +338,37 @@ async fn run_agent(
         return Err(Stop::Canceled);
     }
     let inline = parts.iter().all(|part| part.object().is_none());
-    let parts = if inline { parts } else { Box::pin(parts::load_large(scribe, parts)).await? };
+    let parts = if inline {
+        parts
+    } else {
+        tokio::select! {
+            loaded = Box::pin(parts::load_large(scribe, parts)) => loaded?,
+            () = ear.token().cancelled() => return Err(Stop::Canceled),
+            () = core.release.cancelled() => return Err(Stop::Released),
+        }
+    };
     if !inline {
         served
             .check_input(&parts)
             .map_err(|fault| Stop::Failed { failure: Failure::Permanent, fault })?;
     }
-    let (ends_at, ends_by_deadline) = end_of(served, work.origin.deadline, core.clock.now());
-    let deadline = core.clock.now().after(ends_at.saturating_duration_since(Instant::now()));
+    let (now, today) = (Instant::now(), core.clock.now());
+    let (limit, ends_by_deadline) = limit_of(served, work.origin.deadline, today);
     let context = Context::new(
         Arc::clone(scribe),
         Arc::clone(&work.origin),
-        Some(deadline),
+        Some(today.after(limit)),
         ear.token().clone(),
-    );
+    )
+    .within(core.around(&served.terms, &work.origin.owner, &work.envelope.task));
     let first_child_run = work.envelope.parent.is_some() && work.log.generation == 0;
     let bounds = Bounds {
         claim_first: !(work.fresh || first_child_run && work.delivered == 1),
-        client: core.bus.client_name().to_owned(),
-        ends_at,
+        client: core.bus.client_name(),
+        ends_at: now + limit,
         ends_by_deadline,
-        cancel: ear.token().clone(),
-        release: core.release.clone(),
+        cancel: ear.token(),
+        release: &core.release,
     };
     let output = attempt::run(served, &context, parts, bounds).await?;
     served
@@ -320,44 +377,28 @@ async fn run_agent(
     parts::store_large(scribe, output).await
 }
 
-/// When the attempt is ended by force, and whether that is the task's deadline.
-fn end_of(served: &Served, deadline: Option<Timestamp>, now: Timestamp) -> (Instant, bool) {
-    let by_timeout = Instant::now() + served.terms.timeout;
-    match deadline.map(|deadline| Instant::now() + deadline.since(now)) {
+/// After which time the attempt is ended by force, and whether that is the task's deadline.
+fn limit_of(served: &Served, deadline: Option<Timestamp>, now: Timestamp) -> (Duration, bool) {
+    let by_timeout = served.terms.timeout;
+    match deadline.map(|deadline| deadline.since(now)) {
         Some(by_deadline) if by_deadline < by_timeout => (by_deadline, true),
         Some(_) | None => (by_timeout, false),
     }
 }
 
-async fn reject(
-    core: &Core,
-    served: &Served,
-    work: &Work,
-    scribe: &Scribe,
-    fault: Fault,
-    hand: InHand,
-) {
-    tracing::info!(reason = %fault, "task rejected");
-    served.metrics.tasks_rejected.inc();
-    match scribe.append(Event::Rejected { fault }).await {
-        Ok(()) => finish(core, work, scribe, Settle::Ack, hand).await,
-        Err(stop) => unwritten(served, &stop, hand).await,
-    }
-}
-
 /// The end of an attempt could not be written.
-async fn unwritten(served: &Served, stop: &Stop, hand: InHand) {
+pub(crate) async fn unwritten(served: &Served, stop: &Stop, hand: InHand) {
     if *stop == Stop::Fenced {
         served.metrics.commits_fenced.inc();
         tracing::info!(reason = "another writer owns the log", "attempt given up");
         return hand.leave();
     }
     tracing::warn!(reason = ?stop, "end not written");
-    hand.nak(REST).await;
+    refuse::nak(hand).await;
 }
 
 /// Appends what the end of an attempt becomes, and what follows from it.
-async fn conclude(
+pub(crate) async fn conclude(
     core: &Core,
     served: &Served,
     work: &Work,
@@ -365,12 +406,16 @@ async fn conclude(
     outcome: Result<Vec<Part>, Stop>,
     hand: InHand,
 ) {
+    // A claim whose future was dropped may be stored: without it the attempt would be taken for lost.
+    if scribe.settle().await == Err(Stop::Fenced) {
+        return unwritten(served, &Stop::Fenced, hand).await;
+    }
     let begun = scribe.has_begun().await;
     let at = Circumstance {
         policy: &served.terms.retry,
         failures: scribe.with_log(TaskLog::failures).await + u32::from(!begun),
         begun,
-        delivered: work.delivered,
+        delivered: work.delivered.max(hand.delivered()),
         now: core.clock.now(),
         chance: rand::random(),
     };
@@ -381,47 +426,67 @@ async fn conclude(
             Settle::Ack | Settle::Leave => unwritten(served, &Stop::Fenced, hand).await,
         };
     };
-    served.count(&event);
-    let appended = if let (true, Event::Failed { failure, fault }) = (ending.letter, event.clone())
-    {
-        let input = decode(&work.body).unwrap_or_else(|_| Message::from_user(Vec::new()));
-        let appending = scribe.append_with_letter(event, |log| {
-            let died_at = core.clock.now();
-            DeadLetter::of(&work.envelope.task, log, failure, &fault, input, died_at)
-        });
-        Box::pin(appending).await
-    } else {
-        scribe.append(event).await
-    };
-    match appended {
-        Ok(()) => finish(core, work, scribe, ending.settle, hand).await,
+    let kind = event.kind();
+    let (kind, appended) = match append(core, work, scribe, event, ending.letter).await {
         Err(Stop::Failed { failure: Failure::Permanent, fault })
             if fault.code == code::TOO_LARGE =>
         {
             let event = Event::Failed { failure: FailureClass::Permanent, fault };
-            match scribe.append(event).await {
-                Ok(()) => finish(core, work, scribe, Settle::Ack, hand).await,
-                Err(stop) => unwritten(served, &stop, hand).await,
-            }
+            (event.kind(), append(core, work, scribe, event, true).await)
+        }
+        appended => (kind, appended),
+    };
+    match appended {
+        Ok(()) => {
+            served.count(kind);
+            let settle = if kind.is_terminal() { Settle::Ack } else { ending.settle };
+            finish(core, work, scribe, settle, hand).await;
         }
         Err(stop) => unwritten(served, &stop, hand).await,
     }
 }
 
+/// Appends the end of an attempt, with a dead letter where one is due.
+async fn append(
+    core: &Core,
+    work: &Work,
+    scribe: &Scribe,
+    event: Event,
+    letter: bool,
+) -> Result<(), Stop> {
+    let (true, Event::Failed { failure, fault }) = (letter, &event) else {
+        return scribe.append(event).await;
+    };
+    let (failure, fault) = (*failure, fault.clone());
+    let input = decode(&work.body).unwrap_or_else(|_| Message::from_user(Vec::new()));
+    let appending = scribe.append_with_letter(event, |log| {
+        let died_at = core.clock.now();
+        DeadLetter::of(&work.envelope.task, log, failure, &fault, input, died_at)
+    });
+    Box::pin(appending).await
+}
+
 /// Publishes the consequences of the entry just appended, answers, and settles the delivery.
-async fn finish(core: &Core, work: &Work, scribe: &Scribe, settle: Settle, hand: InHand) {
+pub(crate) async fn finish(
+    core: &Core,
+    work: &Work,
+    scribe: &Scribe,
+    settle: Settle,
+    hand: InHand,
+) {
     let follows = scribe
         .with_log(|log| {
             let origin = log.origin.as_ref();
             let answer = log.is_ended() && origin.is_some_and(|o| o.reply_to.is_some());
-            let publish = !log.is_ended() || origin.is_some_and(|o| o.parent.is_some());
+            let related = origin.is_some_and(|o| o.parent.is_some() || o.lane.is_some());
+            let publish = related || log.state != TaskState::Completed;
             (publish || answer).then(|| log.clone())
         })
         .await;
     if let Some(log) = follows {
         if let Err(stop) = Box::pin(core.carry_out(&work.envelope.task, &log)).await {
             tracing::warn!(reason = ?stop, "consequences not published yet");
-            return hand.nak(REST).await;
+            return refuse::nak(hand).await;
         }
         if log.is_ended() {
             core.answer(&work.envelope.task, &log, log.origin.as_deref()).await;
@@ -431,30 +496,5 @@ async fn finish(core: &Core, work: &Work, scribe: &Scribe, settle: Settle, hand:
         Settle::Ack => hand.ack().await,
         Settle::Nak { after } => hand.nak(after).await,
         Settle::Leave => hand.leave(),
-    }
-}
-
-/// A message in the run queue that names no task: nobody submitted it, so a letter is all that can be said.
-async fn malformed(
-    core: &Core,
-    envelope: &Envelope,
-    delivery: &Delivery,
-    fault: Fault,
-    hand: InHand,
-) {
-    tracing::warn!(reason = %fault, "malformed message in the run queue");
-    let letter = DeadLetter {
-        task: envelope.task.clone(),
-        cause: Cause::Malformed,
-        failure: FailureClass::Permanent,
-        fault,
-        origin: Box::new(envelope.origin(&delivery.payload)),
-        input: Message::from_user(vec![Part::raw(delivery.payload.to_vec(), None)]),
-        attempts: Vec::new(),
-        died_at: core.clock.now(),
-    };
-    match core.store_letter(&letter, &format!("malformed-{}", delivery.position.sequence)).await {
-        Ok(()) => hand.ack().await,
-        Err(_) => hand.nak(REST).await,
     }
 }

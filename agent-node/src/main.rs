@@ -7,6 +7,10 @@ use agent_node::command::{NodeArgs, run};
 use clap::Parser;
 use runtime::process::{causes, exit};
 
+/// Tasks allocate much and briefly, often on one thread to free on another; the system's allocator is slow at that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "agent-node", version)]
 struct Cli {

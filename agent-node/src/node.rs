@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::NodeName;
+use protocol::card::OnMessage;
+use protocol::subject::Subject;
 use protocol::topology::{CARE_CONSUMER, Capacity, Names};
-use runtime::bus::{Bus, PullError, SYNC_ALWAYS};
+use runtime::bus::{Bus, Ears, Patience, PullError, SYNC_ALWAYS, Topic};
 use runtime::clock::Clock;
 use runtime::metric::Metrics;
 use runtime::supervisor::{Kind, StillRunning, Supervisor};
@@ -16,7 +18,9 @@ use crate::bytes::ByteBudget;
 use crate::cancel::Cancels;
 use crate::core::Core;
 use crate::hand::Hand;
+use crate::inputs::Inputs;
 use crate::intake::{Intake, Slots};
+use crate::mesh::BusMesh;
 use crate::registry::Registry;
 use crate::served::Served;
 
@@ -66,7 +70,7 @@ pub enum StartError {
         source: PullError,
     },
     /// The connection is closed.
-    #[error("cannot listen for cancels: {reason}")]
+    #[error("cannot listen on the bus: {reason}")]
     Closed {
         /// What the client says.
         reason: String,
@@ -126,14 +130,19 @@ impl Node {
             GroupCommit::On => true,
             GroupCommit::Off => false,
         };
+        bus.gather(&supervisor).await.map_err(closed)?;
         let gone = CancellationToken::new();
         let ledger =
             BusLedger::new(bus.clone(), metrics.clone(), &supervisor, gone.clone(), group_commit);
+        let budget = ByteBudget::new(settings.bytes_in_flight_max, metrics.clone());
         let core = Arc::new(Core {
+            budget: budget.clone(),
             ledger: Arc::new(ledger),
             clock,
             node: settings.name.clone(),
             cancels: Cancels::default(),
+            inputs: Inputs::default(),
+            mesh: Arc::new(BusMesh::new(bus.clone())),
             hand: Hand::new(bus.clone(), settings.name),
             release: CancellationToken::new(),
             bus: bus.clone(),
@@ -148,23 +157,29 @@ impl Node {
             registry,
             supervisor,
         };
-        node.keep(&core, lease).await?;
-        let budget = ByteBudget::new(settings.bytes_in_flight_max, metrics.clone());
+        let interrupts =
+            skills.iter().any(|(served, _)| served.terms.on_message == OnMessage::Interrupt);
+        node.keep(&core, lease, interrupts).await?;
         for (served, slots) in skills {
             node.serve(&core, served, slots, &budget, &metrics).await?;
         }
         Ok(node)
     }
 
-    async fn keep(&self, core: &Arc<Core>, lease: Duration) -> Result<(), StartError> {
-        let cancels = self
-            .bus
-            .subscribe(self.bus.subjects().all_cancels(), None)
-            .await
-            .map_err(|error| StartError::Closed { reason: error.to_string() })?;
-        let hearing =
-            core.cancels.clone().hear_all(self.bus.clone(), cancels, self.stop_keeping.clone());
-        self.supervisor.spawn("cancels", Kind::Critical, hearing);
+    async fn keep(
+        &self,
+        core: &Arc<Core>,
+        lease: Duration,
+        interrupts: bool,
+    ) -> Result<(), StartError> {
+        let subjects = self.bus.subjects();
+        let mut topics = vec![Topic { subject: subjects.all_cancels(), group: None }];
+        if interrupts {
+            topics.push(Topic { subject: subjects.all_inputs(), group: None });
+        }
+        let ears = self.bus.listen(topics).await.map_err(closed)?;
+        let hearing = hear(Arc::clone(core), ears, self.stop_keeping.clone());
+        self.supervisor.spawn("ears", Kind::Critical, hearing);
         let keeping = self.hand.clone().keep(lease, self.stop_keeping.clone());
         self.supervisor.spawn("leases", Kind::Critical, keeping);
         Ok(())
@@ -184,7 +199,7 @@ impl Node {
             Arc::clone(core),
             served,
             slots,
-            self.supervisor.clone(),
+            &self.supervisor,
             budget.clone(),
             metrics.clone(),
         )
@@ -235,6 +250,25 @@ impl Node {
     }
 }
 
+fn closed(error: impl std::fmt::Display) -> StartError {
+    StartError::Closed { reason: error.to_string() }
+}
+
+/// Tells running attempts of cancels and of what is said to their tasks.
+async fn hear(core: Arc<Core>, mut ears: Ears, stop: CancellationToken) {
+    loop {
+        let message = tokio::select! {
+            () = stop.cancelled() => return,
+            message = ears.next() => message,
+        };
+        match core.bus.subjects().parse(&message.subject) {
+            Some(Subject::Cancel(owner, task)) => core.cancels.hear(owner, task),
+            Some(Subject::Input(owner, task)) => core.inputs.hear(owner, task),
+            Some(_) | None => {}
+        }
+    }
+}
+
 /// Keeps the node's agents in the registry.
 fn register(registry: &Arc<Registry>, supervisor: &Supervisor, stop: CancellationToken) {
     let registry = Arc::clone(registry);
@@ -250,6 +284,7 @@ async fn ensure_consumers(
     let skill = &served.terms.skill;
     let consumer = Names::skill_consumer(skill);
     let fail = |source| StartError::Consumer { skill: skill.to_string(), source };
+    let patience = Patience::new();
     loop {
         let run = bus.consumer(&bus.names().log, &consumer).await;
         let task = bus.consumer(&bus.names().inbox, &consumer).await;
@@ -265,19 +300,28 @@ async fn ensure_consumers(
                         tokio::time::sleep(CONSUMER_WAIT).await;
                         continue;
                     }
+                    Err(error) if error.may_pass() && patience.rest(&error).await => continue,
                     Err(error) => return Err(fail(error)),
                 };
                 let sync = care.sync_always.then_some(SYNC_ALWAYS);
-                bus.provision_skill(skill, capacity, sync)
-                    .await
-                    .map_err(|source| StartError::Provision { skill: skill.to_string(), source })?;
+                match bus.provision_skill(skill, capacity, sync).await {
+                    Err(error) if error.may_pass() && patience.rest(&error).await => {}
+                    Err(source) => {
+                        return Err(StartError::Provision { skill: skill.to_string(), source });
+                    }
+                    Ok(_) => {}
+                }
             }
             (Err(PullError::NoConsumer { .. }), _, None)
             | (_, Err(PullError::NoConsumer { .. }), None) => {
                 tracing::info!(%skill, reason = "its consumers do not exist yet", "waiting");
                 tokio::time::sleep(CONSUMER_WAIT).await;
             }
-            (Err(error), _, _) | (_, Err(error), _) => return Err(fail(error)),
+            (Err(error), _, _) | (_, Err(error), _) => {
+                if !error.may_pass() || !patience.rest(&error).await {
+                    return Err(fail(error));
+                }
+            }
         }
     }
 }

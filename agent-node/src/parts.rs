@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use protocol::fault::{Failure, Fault, code};
-use protocol::limits::{INLINE_PART_BYTES_MAX, OBJECT_BYTES_MAX};
+use protocol::limits::{ENTRY_PARTS_BYTES_MAX, INLINE_PART_BYTES_MAX, OBJECT_BYTES_MAX};
 use protocol::message::{Content, OBJECT_CONTENT, OBJECT_SCHEME, Part};
 
 use crate::agent::Stop;
@@ -19,23 +19,53 @@ use crate::scribe::Scribe;
 pub async fn store_large(scribe: &Scribe, parts: Vec<Part>) -> Result<Vec<Part>, Stop> {
     let mut stored = Vec::with_capacity(parts.len());
     for part in parts {
-        stored.push(Box::pin(store_one(scribe, part)).await?);
+        stored.push(Box::pin(store_one(scribe, part, INLINE_PART_BYTES_MAX)).await?);
+    }
+    if let [_] = stored.as_slice() {
+        return Ok(stored);
+    }
+    // Each fits by itself, but an entry holds them all.
+    let mut sizes: Vec<(usize, usize)> = stored.iter().map(inline_bytes).zip(0..).collect();
+    let mut all: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
+    sizes.sort_unstable();
+    while all > ENTRY_PARTS_BYTES_MAX
+        && let Some((bytes, at)) = sizes.pop()
+        && bytes > REFERENCE_BYTES
+    {
+        if let Some(part) = stored.get_mut(at) {
+            *part = Box::pin(store_one(scribe, part.clone(), 0)).await?;
+        }
+        all = all - bytes + REFERENCE_BYTES;
     }
     Ok(stored)
 }
 
-async fn store_one(scribe: &Scribe, mut part: Part) -> Result<Part, Stop> {
+/// About as many bytes as a reference takes in an entry.
+const REFERENCE_BYTES: usize = 256;
+
+/// The bytes of a part in an entry; 0 where there is nothing to move out.
+fn inline_bytes(part: &Part) -> usize {
+    match &part.content {
+        Content::Url(_) => 0,
+        Content::Text(_) | Content::Raw(_) | Content::Data(_) => {
+            serde_json::to_vec(part).map_or(0, |text| text.len())
+        }
+    }
+}
+
+/// Stores a part over the limit and refers to it.
+async fn store_one(scribe: &Scribe, mut part: Part, inline_max: usize) -> Result<Part, Stop> {
     let (kind, bytes) = match &part.content {
         Content::Url(_) => return Ok(part),
-        Content::Text(text) if text.len() <= INLINE_PART_BYTES_MAX => return Ok(part),
+        Content::Text(text) if text.len() <= inline_max => return Ok(part),
         Content::Text(text) => ("text", Bytes::from(text.clone())),
-        Content::Raw(raw) if raw.len() * 4 / 3 <= INLINE_PART_BYTES_MAX => return Ok(part),
+        Content::Raw(raw) if raw.len() * 4 / 3 <= inline_max => return Ok(part),
         Content::Raw(raw) => ("raw", Bytes::from(raw.clone())),
         Content::Data(value) => {
             protocol::codec::check_depth(value)
                 .map_err(|fault| Stop::Failed { failure: Failure::Permanent, fault })?;
             let text = value.to_string();
-            if text.len() <= INLINE_PART_BYTES_MAX {
+            if text.len() <= inline_max {
                 return Ok(part);
             }
             ("data", Bytes::from(text))
@@ -59,7 +89,7 @@ async fn store_one(scribe: &Scribe, mut part: Part) -> Result<Part, Stop> {
 /// Replaces references into the object store by what they name.
 ///
 /// # Errors
-/// A permanent failure `object_missing` or `malformed_body`.
+/// A permanent failure `object_missing`, `malformed_body`, or `too_large` when this attempt has fetched too much.
 pub async fn load_large(scribe: &Scribe, parts: Vec<Part>) -> Result<Vec<Part>, Stop> {
     let mut loaded = Vec::with_capacity(parts.len());
     for part in parts {
@@ -74,6 +104,7 @@ async fn load_one(scribe: &Scribe, mut part: Part) -> Result<Part, Stop> {
     let bytes = scribe.ledger().get_object(&name).await.map_err(bus_stop)?.ok_or_else(|| {
         permanent(Fault::new(code::OBJECT_MISSING, format!("there is no object {name:?}")))
     })?;
+    scribe.fetched().take(bytes.len()).map_err(permanent)?;
     let kind = part.metadata.as_mut().and_then(|metadata| metadata.remove(OBJECT_CONTENT));
     part.metadata = part.metadata.filter(|metadata| !metadata.is_empty());
     part.content = match kind.as_ref().and_then(|kind| kind.as_str()) {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::id::{NodeName, Role};
@@ -103,7 +104,10 @@ pub async fn run(
     let outer = Supervisor::new(metrics.clone());
     let health = Health::new();
     let skills = build(&role, &jobs, &metrics)?;
-    let bus = Bus::connect(role.bus.clone()).await?;
+    let bus = tokio::select! {
+        bus = Bus::connect_patiently(role.bus.clone()) => bus?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let on_bus = health.check("bus");
     let http = match role.http.as_ref().or(settings.node.http.as_ref()) {
         None => None,
@@ -146,7 +150,7 @@ pub async fn run(
         // Nothing can be given back over a dead connection; the leases do it.
         return Err(RoleError::Failed(failure));
     }
-    pulling.failed("draining");
+    pulling.leaving("draining");
     let drained = node.drain(settings.node.drain_grace).await;
     outer.shutdown();
     drop(outer.wait(Duration::from_secs(1)).await);
@@ -169,7 +173,10 @@ fn build(role: &NodeRole, jobs: &Supervisor, metrics: &Metrics) -> Result<Vec<Se
             concurrency: section.concurrency,
             timeout: section.timeout,
             cancel_grace: section.cancel_grace,
+            on_message: section.on_message,
+            order: section.order,
             retry: section.retry.clone(),
+            guard: Arc::new(section.guard.clone()),
         };
         Served::new(terms, agent, metrics)
             .map_err(|source| RoleError::Schema { skill: section.skill.to_string(), source })

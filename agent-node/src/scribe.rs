@@ -18,7 +18,8 @@ use runtime::bus::Outgoing;
 use runtime::clock::Clock;
 use tokio::sync::Mutex;
 
-use crate::agent::Stop;
+use crate::agent::{AnyAgent, Stop};
+use crate::bytes::{ByteBudget, Fetched};
 use crate::ledger::{AppendError, Ledger};
 
 /// What stays the same over an attempt.
@@ -35,6 +36,13 @@ pub struct Scribe {
     pub node: NodeName,
     /// The attempt, from 1.
     pub attempt: u32,
+    /// Made up for this scribe: tells its entries from another's that are the same to the byte.
+    writer: String,
+    /// What runs; its version goes into the log.
+    agent: Option<Arc<dyn AnyAgent>>,
+    /// Where the re-queued message that this attempt runs on is stored.
+    driver: Option<u64>,
+    fetched: Fetched,
     state: Mutex<State>,
 }
 
@@ -49,7 +57,8 @@ struct State {
 /// An append whose answer nobody has seen: its future was dropped, or is being awaited.
 struct InFlight {
     entry: Entry,
-    messages: Vec<Outgoing>,
+    payload: Bytes,
+    letter: Option<Outgoing>,
 }
 
 /// What a scribe needs to begin.
@@ -83,6 +92,10 @@ impl Scribe {
             task: start.task,
             owner,
             node: start.node,
+            writer: format!("{:016x}", rand::random::<u64>()),
+            agent: None,
+            driver: None,
+            fetched: Fetched::default(),
             state: Mutex::new(State {
                 origin: start.log.origin.is_none().then_some(start.origin),
                 log: start.log,
@@ -98,6 +111,37 @@ impl Scribe {
     pub fn without_attempt(mut self) -> Self {
         self.attempt = 0;
         self
+    }
+
+    /// The same scribe for an attempt of this agent.
+    #[must_use]
+    pub fn with_agent(mut self, agent: Arc<dyn AnyAgent>) -> Self {
+        self.agent = Some(agent);
+        self
+    }
+
+    fn version(&self) -> Option<String> {
+        let version = self.agent.as_ref()?.about().version;
+        (!version.is_empty()).then_some(version)
+    }
+
+    /// The same scribe for an attempt on a re-queued message, stored in the log stream at `sequence`.
+    #[must_use]
+    pub fn driven_by(mut self, sequence: u64) -> Self {
+        self.driver = Some(sequence);
+        self
+    }
+
+    /// The same scribe for a node that bounds what is in flight.
+    #[must_use]
+    pub(crate) fn with_budget(mut self, budget: ByteBudget) -> Self {
+        self.fetched = Fetched::counted_by(budget);
+        self
+    }
+
+    /// What this attempt has fetched from the object store.
+    pub(crate) fn fetched(&self) -> &Fetched {
+        &self.fetched
     }
 
     /// The ledger it writes to.
@@ -126,6 +170,15 @@ impl Scribe {
     /// Whether an entry of this attempt is in the log.
     pub async fn has_begun(&self) -> bool {
         self.state.lock().await.begun
+    }
+
+    /// Learns what became of an append whose future was dropped; without one it does nothing.
+    ///
+    /// # Errors
+    /// As [`Scribe::claim`].
+    pub async fn settle(&self) -> Result<(), Stop> {
+        let mut state = self.state.lock().await;
+        self.settle_in_flight(&mut state).await
     }
 
     /// The log as it is after everything this attempt appended.
@@ -166,21 +219,31 @@ impl Scribe {
         let mut state = self.state.lock().await;
         self.settle_in_flight(&mut state).await?;
         let mut after = state.log.clone();
-        after.apply(0, self.next_entry(&state, event.clone())).map_err(broken)?;
+        after.apply(0, self.next_entry(&state, event.clone())?).map_err(broken)?;
         self.append_locked(&mut state, event, letter(&after)).await
     }
 
-    fn next_entry(&self, state: &State, event: Event) -> Entry {
-        Entry {
+    fn next_entry(&self, state: &State, event: Event) -> Result<Entry, Stop> {
+        let terminal = event.kind().is_terminal();
+        let begins = !state.begun && self.attempt > 0 && !terminal;
+        let mut entry = Entry {
             generation: state.log.generation + 1,
             at: self.clock.now(),
             by: self.node.clone(),
             attempt: self.attempt,
             origin: state.origin.clone(),
-            agent: None,
+            agent: if begins { self.version() } else { None },
             spent: None,
+            driver: if begins { self.driver } else { None },
             event,
+        };
+        let origin = state.origin.as_ref().or(state.log.origin.as_ref());
+        if terminal && origin.is_some_and(|origin| origin.budget.is_some()) {
+            let mut after = state.log.clone();
+            after.apply(0, entry.clone()).map_err(broken)?;
+            entry.spent = Some(after.account.total());
         }
+        Ok(entry)
     }
 
     async fn append_locked(
@@ -190,22 +253,20 @@ impl Scribe {
         letter: Option<DeadLetter>,
     ) -> Result<(), Stop> {
         self.settle_in_flight(state).await?;
-        let entry = self.next_entry(state, event);
-        let mut messages = vec![Outgoing {
-            subject: self.subject.clone(),
-            expected_last: Some(state.log.last_sequence),
-            headers: Headers::new().with(header::ENTRY, entry.event.kind().name()),
-            payload: encode(&entry)?,
-        }];
-        if let Some(letter) = letter {
-            messages.push(Outgoing::new(
-                self.subjects.dead(&letter.origin.skill),
-                Headers::new().with(header::TASK_ID, letter.task.as_str()),
-                encode(&letter)?,
-            ));
-        }
-        state.in_flight = Some(InFlight { entry, messages });
+        let letter = letter.map(|letter| self.outgoing_letter(&letter)).transpose()?;
+        let entry = self.next_entry(state, event)?;
+        let payload = encode(&entry)?;
+        state.origin = None;
+        state.in_flight = Some(InFlight { entry, payload, letter });
         self.settle_in_flight(state).await
+    }
+
+    fn outgoing_letter(&self, letter: &DeadLetter) -> Result<Outgoing, Stop> {
+        Ok(Outgoing::new(
+            self.subjects.dead(&letter.origin.skill),
+            Headers::new().with(header::TASK_ID, letter.task.as_str()),
+            encode(letter)?,
+        ))
     }
 
     /// Stores what is in flight and takes it into the log. An agent's future may be dropped while it waits for
@@ -214,16 +275,25 @@ impl Scribe {
         if state.fenced {
             return Err(Stop::Fenced);
         }
-        let Some(in_flight) = &state.in_flight else { return Ok(()) };
-        let result = self.ledger.append(in_flight.messages.clone()).await;
+        let Some(InFlight { entry, payload, letter }) = &state.in_flight else { return Ok(()) };
+        let mut messages = vec![Outgoing {
+            subject: self.subject.clone(),
+            expected_last: Some(state.log.last_sequence),
+            headers: Headers::new()
+                .with(header::ENTRY, entry.event.kind().name())
+                .with(header::WRITER, self.writer.as_str()),
+            payload: payload.clone(),
+        }];
+        messages.extend(letter.clone());
+        let result = self.ledger.append(messages).await;
         let Some(InFlight { entry, .. }) = state.in_flight.take() else { return Ok(()) };
         match result {
             Ok(sequence) => {
                 state.begun = true;
-                state.origin = None;
                 state.log.apply(sequence, entry).map_err(broken)
             }
             Err(AppendError::Refused(fault)) => {
+                state.origin = entry.origin;
                 Err(Stop::Failed { failure: Failure::Permanent, fault })
             }
             Err(AppendError::Fenced | AppendError::Gone) => {
@@ -234,11 +304,18 @@ impl Scribe {
     }
 }
 
+/// Room for all of a small entry, so that its buffer need not grow.
+const ENTRY_BYTES: usize = 1024;
+
 fn encode<T: serde::Serialize>(value: &T) -> Result<Bytes, Stop> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| Stop::Failed {
-        failure: Failure::Permanent,
-        fault: Fault::new(code::INVALID_OUTPUT, error.to_string()),
-    })
+    let mut body = Vec::with_capacity(ENTRY_BYTES);
+    match serde_json::to_writer(&mut body, value) {
+        Ok(()) => Ok(Bytes::from(body)),
+        Err(error) => Err(Stop::Failed {
+            failure: Failure::Permanent,
+            fault: Fault::new(code::INVALID_OUTPUT, error.to_string()),
+        }),
+    }
 }
 
 fn broken(error: protocol::log::FoldError) -> Stop {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::Skill;
-use protocol::entry::Event;
+use protocol::card::{OnMessage, Order};
+use protocol::entry::Kind;
 use protocol::fault::{Fault, code};
 use protocol::message::{Part, value_of};
 use protocol::retry::RetryPolicy;
 use protocol::schema::{Schema, SchemaError};
+use protocol::submission::{Envelope, Queue};
+use runtime::config::GuardSection;
 use runtime::metric::Metrics;
 use runtime::metric::list::SkillMetrics;
 
@@ -25,8 +28,14 @@ pub struct Terms {
     pub timeout: Duration,
     /// How long a canceled attempt may take to end by itself.
     pub cancel_grace: Duration,
+    /// What becomes of a message that comes for a task while it runs.
+    pub on_message: OnMessage,
+    /// What keeps its order among the tasks.
+    pub order: Order,
     /// How often and how patiently tasks are tried again.
     pub retry: RetryPolicy,
+    /// What watches over the agent's calls.
+    pub guard: Arc<GuardSection>,
 }
 
 /// A skill, ready to be served.
@@ -63,30 +72,53 @@ impl Served {
         })
     }
 
-    /// Counts the end of an attempt.
-    pub fn count(&self, event: &Event) {
+    /// Counts the end of an attempt, once it is in the log.
+    pub fn count(&self, end: Kind) {
         let metrics = &self.metrics;
-        match event {
-            Event::Completed { .. } => metrics.tasks_completed.inc(),
-            Event::Failed { .. } => {
+        match end {
+            Kind::Completed => metrics.tasks_completed.inc(),
+            Kind::Failed => {
                 metrics.dead_letters.inc();
                 metrics.tasks_failed.inc()
             }
-            Event::Canceled { .. } => metrics.tasks_canceled.inc(),
-            Event::Rejected { .. } => metrics.tasks_rejected.inc(),
-            Event::AttemptFailed { .. } => metrics.tasks_retried.inc(),
-            Event::Claimed { .. }
-            | Event::Status { .. }
-            | Event::Artifact { .. }
-            | Event::Reserved { .. }
-            | Event::Step { .. }
-            | Event::Received { .. }
-            | Event::Refunded { .. }
-            | Event::Delegated { .. }
-            | Event::Suspended { .. }
-            | Event::Resumed { .. }
-            | Event::Released { .. } => return,
+            Kind::Canceled => metrics.tasks_canceled.inc(),
+            Kind::Rejected => metrics.tasks_rejected.inc(),
+            Kind::AttemptFailed => metrics.tasks_retried.inc(),
+            Kind::Claimed
+            | Kind::Status
+            | Kind::Artifact
+            | Kind::Reserved
+            | Kind::Step
+            | Kind::Received
+            | Kind::Refunded
+            | Kind::Delegated
+            | Kind::Suspended
+            | Kind::Resumed
+            | Kind::Released => return,
         };
+    }
+
+    /// Judges whether a submission can keep the order that the skill promises.
+    ///
+    /// # Errors
+    /// A `lane_missing` fault.
+    pub fn check_order(&self, envelope: &Envelope) -> Result<(), Fault> {
+        let Some(context) = envelope.context.as_ref().filter(|_| {
+            self.terms.order == Order::Context
+                && envelope.lane.is_none()
+                && envelope.source.queue == Queue::Inbox
+        }) else {
+            return Ok(());
+        };
+        let skill = &self.terms.skill;
+        Err(Fault::new(
+            code::LANE_MISSING,
+            format!(
+                "skill {skill} keeps the order of a conversation, and the subject names no lane"
+            ),
+        )
+        .at("subject")
+        .hint(format!("publish to weft.task.{skill}.{}.{context}", envelope.owner)))
     }
 
     /// Judges an input.

@@ -5,6 +5,8 @@
 #[path = "process/harness.rs"]
 mod harness;
 
+#[path = "process/durable.rs"]
+mod durable;
 #[path = "process/end.rs"]
 mod end;
 #[path = "process/failure.rs"]
@@ -13,5 +15,7 @@ mod failure;
 mod once;
 #[path = "process/python.rs"]
 mod python;
+#[path = "process/requests.rs"]
+mod requests;
 #[path = "process/serve.rs"]
 mod serve;

@@ -17,38 +17,52 @@ pub enum Part {
     Memory,
     /// Submit and pull with a very long queue.
     Depth,
+    /// Steps, fan-out, waits, and the rebuild of the read model.
+    Durable,
 }
 
 /// What is measured, and for how long.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
     /// Only these parts
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["speed", "sync", "memory", "depth"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["speed", "sync", "memory", "depth", "durable"])]
     pub only: Vec<Part>,
     /// Tasks in flight, one row of the table each
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256], value_parser = at_least_one)]
     pub in_flight: Vec<usize>,
     /// Rounds of each side of each row, in turn; the medians are reported
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 7, value_parser = at_least_one)]
     pub rounds: usize,
     /// Tasks a round; a tenth of it with one in flight, and on a server that syncs every write
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = at_least_one)]
     pub tasks: usize,
     /// Bytes of a task's input and result
     #[arg(long, default_value_t = 256)]
     pub bytes: usize,
     /// Queued tasks while a node's memory is measured
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = at_least_one)]
     pub queued: usize,
     /// Queued tasks while submit and pull are measured
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = at_least_one)]
     pub depth: usize,
+    /// The largest number of waiting tasks
+    #[arg(long, default_value_t = 100_000, value_parser = at_least_one)]
+    pub waiting: usize,
+    /// Log entries that the read model is rebuilt from
+    #[arg(long, default_value_t = 1_000_000, value_parser = at_least_one)]
+    pub entries: usize,
     /// Where the servers keep their streams; a temporary directory unless given
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
     /// Run as a child process of the benchmark, which reads what to do from its input
     #[arg(long, hide = true)]
     pub role: bool,
+}
+
+/// Reads a count of something that is measured: nothing cannot be.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let count = text.parse::<usize>().map_err(|error| error.to_string())?;
+    if count == 0 { Err("at least 1".to_owned()) } else { Ok(count) }
 }
 
 impl BenchArgs {
@@ -69,5 +83,34 @@ impl BenchArgs {
             None => TempDir::with_prefix("weft-bench-"),
         };
         made.map_err(|source| BenchError::Place { source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    #[test]
+    fn nothing_cannot_be_measured() {
+        for flag in
+            ["--in-flight", "--rounds", "--tasks", "--queued", "--depth", "--waiting", "--entries"]
+        {
+            for (value, good) in [("0", false), ("1", true)] {
+                let parsed = Cli::try_parse_from(["bench", flag, value]);
+                assert_eq!(parsed.is_ok(), good, "{flag} {value}");
+                let kind = parsed.err().map(|error| error.kind());
+                assert!(good || kind == Some(ErrorKind::ValueValidation), "{flag}: {kind:?}");
+            }
+        }
+        assert!(Cli::try_parse_from(["bench", "--in-flight", "8,0"]).is_err());
     }
 }

@@ -8,6 +8,7 @@
 mod args;
 mod child;
 mod depth;
+mod durable;
 mod error;
 mod floor;
 mod floor_worker;
@@ -23,6 +24,7 @@ mod weft;
 use std::io::Write;
 
 pub use args::{BenchArgs, Part};
+pub use durable::{DurableReport, Figure, Growth};
 pub use error::BenchError;
 pub use report::{DepthReport, MemoryReport, Report, Row, SpeedReport, Spread};
 
@@ -67,6 +69,11 @@ pub async fn run(
         let depth = depth::measure(&args, &found, &again, &place).await?;
         depth.print(out)?;
         report.depth = Some(depth);
+    }
+    if args.has(Part::Durable) {
+        let durable = durable::measure(&args, &found, &again, &place).await?;
+        durable.print(out)?;
+        report.durable = Some(durable);
     }
     Ok(report)
 }

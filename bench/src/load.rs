@@ -38,6 +38,11 @@ pub(crate) fn count(of: usize) -> f64 {
     u32::try_from(of).map_or(f64::INFINITY, f64::from)
 }
 
+/// A count of tasks.
+pub(crate) fn wide(of: u32) -> usize {
+    usize::try_from(of).unwrap_or(usize::MAX)
+}
+
 /// Each task is submitted by itself; the next one as soon as a result is there.
 pub(crate) async fn single<F>(
     tasks: usize,

@@ -8,6 +8,7 @@ use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
 
 use crate::BenchArgs;
+use crate::durable::DurableReport;
 use crate::load::Sample;
 
 /// Everything measured in one run.
@@ -21,6 +22,8 @@ pub struct Report {
     pub memory: Option<MemoryReport>,
     /// Submit and pull with a long queue.
     pub depth: Option<DepthReport>,
+    /// Steps, fan-out, waits and the rebuild.
+    pub durable: Option<DurableReport>,
 }
 
 /// The median of several rounds, and how far they lie apart.
@@ -140,7 +143,7 @@ const NODE_BYTES_MAX: u64 = 50_000_000;
 /// What a long queue may cost.
 const DEPTH_RATIO_MAX: f64 = 1.10;
 
-fn verdict(met: bool) -> &'static str {
+pub(crate) fn verdict(met: bool) -> &'static str {
     if met { "met" } else { "MISSED" }
 }
 
@@ -326,7 +329,7 @@ impl DepthReport {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header(header.iter().copied());
     table

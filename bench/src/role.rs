@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio_util::sync::CancellationToken;
 
-use crate::{BenchError, floor_worker};
+use crate::{BenchError, durable, floor_worker};
 
 /// What a child process is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -82,7 +82,7 @@ async fn play(order: Order, stop: CancellationToken) -> Result<(), String> {
                 name: None,
                 http: None,
                 base: ".".into(),
-                kinds: &[],
+                kinds: durable::agent::KINDS,
             };
             let done = agent_node::role::run(role, stop, |_| tell_ready());
             Box::pin(done).await.map_err(|error| causes(&error).join(": "))

@@ -2,11 +2,11 @@
 //!
 //! THE LIST of exit codes. They are append-only, as scripts depend on them.
 
+mod role;
+
 use std::error::Error;
 
-use agent_node::command::CommandError as NodeError;
-use client::{CancelError, DeadError, SubmitError, TaskError, WatchError};
-use coordinator::command::CommandError as CoordinatorError;
+use client::{CancelError, DeadError, DecideError, SayError, SubmitError, TaskError, WatchError};
 use protocol::contract::ContractError;
 use runtime::args::ArgsError;
 use runtime::bus::{ConnectError, KvError, ObjectError, ReadError, StoreError};
@@ -14,6 +14,7 @@ use runtime::process::{causes, exit};
 use runtime::telemetry::TelemetryError;
 
 use crate::print::PrintError;
+pub(crate) use role::store_todo;
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,14 +102,14 @@ impl Failure {
         Self { exit, causes: vec![what.into()], todo: None }
     }
 
-    pub(crate) fn todo(mut self, what: impl Into<String>) -> Self {
-        self.todo = Some(what.into());
+    /// With one more reason.
+    pub(crate) fn because(mut self, why: impl Into<String>) -> Self {
+        self.causes.push(why.into());
         self
     }
 
-    /// The same, with something to do only where nothing better is known.
-    fn or_todo(mut self, what: &str) -> Self {
-        self.todo.get_or_insert_with(|| what.to_owned());
+    pub(crate) fn todo(mut self, what: impl Into<String>) -> Self {
+        self.todo = Some(what.into());
         self
     }
 }
@@ -134,11 +135,17 @@ impl From<ArgsError> for Failure {
             ArgsError::ContextUnsupported { .. } => {
                 failure.todo("give --server and credentials as flags instead")
             }
-            ArgsError::Config(_)
-            | ArgsError::Prefix(_)
-            | ArgsError::ContextUnreadable { .. }
-            | ArgsError::Nkey { .. }
-            | ArgsError::HalfIdentity => failure,
+            ArgsError::Config(_) => {
+                failure.todo("examples/weft.toml shows every setting with its default")
+            }
+            ArgsError::Prefix(_) => failure.todo("a prefix is one word, such as weft"),
+            ArgsError::Server { .. } => {
+                failure.todo("a server is host, host:port or nats://host:port")
+            }
+            ArgsError::ContextUnreadable { .. } => {
+                failure.todo("--server and credentials as flags go without a context")
+            }
+            ArgsError::Nkey { .. } | ArgsError::HalfIdentity => failure,
         }
     }
 }
@@ -162,6 +169,9 @@ impl From<ConnectError> for Failure {
                 })
             }
             ConnectError::TooOld { .. } => failure.todo("update nats-server"),
+            ConnectError::NotReady { .. } => {
+                failure.todo("try again in a moment; `weft doctor` shows which servers answer")
+            }
             ConnectError::NoJetStream { .. } => {
                 failure.todo("nats-server -js; in accounts: jetstream: enabled")
             }
@@ -267,10 +277,47 @@ impl From<DeadError> for Failure {
             DeadError::Unknown { .. } => Self::new(Exit::NotFound, &error),
             DeadError::Read(error) => error.into(),
             DeadError::Submit(error) => error.into(),
-            DeadError::Unreadable { .. } => {
-                Self::new(Exit::Failure, &error).todo("weft dlq discard removes it")
-            }
+            DeadError::Unreadable { number, .. } => Self::new(Exit::Failure, &error).todo(format!(
+                "weft dlq discard {number} removes it; the task's log keeps its end"
+            )),
             DeadError::Input { .. } => Self::new(Exit::Failure, &error),
+            DeadError::NoTask { .. } => Self::new(Exit::Failure, &error).todo(
+                "weft dlq get shows it; weft task say says it again, weft dlq discard removes it",
+            ),
+        }
+    }
+}
+
+impl From<SayError> for Failure {
+    fn from(error: SayError) -> Self {
+        match error {
+            SayError::Unknown { .. } => Self::new(Exit::NotFound, &error)
+                .todo("weft task list shows the tasks there are; --owner names whose"),
+            SayError::Ended { .. } => Self::new(Exit::Failure, &error)
+                .todo("weft task send --context keeps the conversation in another task"),
+            SayError::TooLarge { .. } => Self::new(Exit::Usage, &error)
+                .todo("put it where the agent can fetch it, and say its address"),
+            SayError::Task(error) => error.into(),
+            SayError::Store { ref source, .. } => {
+                let Self { exit, todo, .. } = Self::from(source.clone());
+                Self { exit, todo, ..Self::new(exit, &error) }
+            }
+        }
+    }
+}
+
+impl From<DecideError> for Failure {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::NotAsked { .. } => Self::new(Exit::NotFound, &error)
+                .todo("weft approval list shows what waits for a decision"),
+            DecideError::Decided { .. } => Self::new(Exit::Failure, &error)
+                .todo("weft task watch shows who decided what, and when"),
+            DecideError::Changed { .. } => Self::new(Exit::Failure, &error)
+                .todo("weft approval list shows what it asks now; decide about that"),
+            DecideError::MayNot { .. } => Self::new(Exit::NotPermitted, &error)
+                .todo("--by says who decides; weft approval list says when others may"),
+            DecideError::Say(error) => error.into(),
         }
     }
 }
@@ -286,20 +333,6 @@ impl From<ContractError> for Failure {
                 failure
             }
         }
-    }
-}
-
-impl From<NodeError> for Failure {
-    fn from(error: NodeError) -> Self {
-        Self::new(Exit::from_code(error.exit_code()), &error)
-            .or_todo("weft doctor looks at the server; weft help exit-codes explains the code")
-    }
-}
-
-impl From<CoordinatorError> for Failure {
-    fn from(error: CoordinatorError) -> Self {
-        Self::new(Exit::from_code(error.exit_code()), &error)
-            .or_todo("weft doctor looks at the server; weft help exit-codes explains the code")
     }
 }
 

@@ -11,6 +11,7 @@ mod input;
 mod large;
 mod print;
 mod session;
+mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -38,7 +39,7 @@ struct Cli {
 
 /// Runs the command line and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| usage::said(error).exit());
     let done = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let done = runtime.block_on(Box::pin(cli.command.run()));

@@ -50,6 +50,23 @@ pub(crate) struct Session {
 impl Session {
     /// Connects.
     pub(crate) async fn open(args: &ClientArgs) -> Result<Self, Failure> {
+        let (printer, settings) = Self::prepare(args)?;
+        let client = connect(args, &settings).await?;
+        Ok(Self { client, printer, settings })
+    }
+
+    /// Connects, even where JetStream does not answer at the moment.
+    pub(crate) async fn open_to_diagnose(args: &ClientArgs) -> Result<Self, Failure> {
+        let (printer, settings) = Self::prepare(args)?;
+        let whereto = args.connection.bus(&settings, "cli")?;
+        let bus = match Bus::connect(whereto.clone()).await {
+            Err(error) if error.may_pass() => Bus::connect_to_diagnose(whereto).await?,
+            done => done?,
+        };
+        Ok(Self { client: Client::new(bus), printer, settings })
+    }
+
+    fn prepare(args: &ClientArgs) -> Result<(Printer, Settings), Failure> {
         let printer = Printer::stdout(args.output.output);
         let settings = args.connection.with_prefix(args.config.load()?)?;
         let mut options = TelemetryOptions::from_environment("cli");
@@ -57,7 +74,16 @@ impl Session {
         options.log_filter.get_or_insert_with(|| LOG_FILTER.to_owned());
         // Without traces there is nothing to send at the end.
         drop(telemetry::init(&options)?);
-        let bus = Bus::connect(args.connection.bus(&settings, "cli")?).await?;
-        Ok(Self { client: Client::new(bus), printer, settings })
+        Ok((printer, settings))
     }
+
+    /// The same over a new connection.
+    pub(crate) async fn again(self, args: &ClientArgs) -> Result<Self, Failure> {
+        let client = connect(args, &self.settings).await?;
+        Ok(Self { client, ..self })
+    }
+}
+
+async fn connect(args: &ClientArgs, settings: &Settings) -> Result<Client, Failure> {
+    Ok(Client::new(Bus::connect(args.connection.bus(settings, "cli")?).await?))
 }

@@ -140,6 +140,7 @@ fn on_an_empty_folder() {
     assert_eq!(report["run"]["tasks"]["submitted"], 2);
     assert!(report["run"]["killed"].is_null());
     assert!(said.contains("nobody was killed"), "{said}");
+    assert!(said.contains("to see a takeover, give a folder"), "{said}");
 }
 
 #[test]
@@ -210,11 +211,12 @@ fn what_cannot_work_is_said_before_anything_is_started() {
         std::fs::write(folder.path().join(name), "x").unwrap();
     }
     let (missing, file) = (folder.path().join("missing"), folder.path().join("a"));
-    let table: [(PathBuf, &[&str], &str); 4] = [
+    let table: [(PathBuf, &[&str], &str); 5] = [
         (missing, &[], "cannot read folder"),
         (file, &[], "cannot read folder"),
         (folder.path().to_owned(), &["--files-max", "2"], "more than 2 files"),
         (folder.path().to_owned(), &["--out", "/no/where"], "cannot write /no/where"),
+        (folder.path().to_owned(), &["--out", "/tmp"], "cannot write /tmp"),
     ];
     for (dir, flags, told) in table {
         let mut demo = Demo::on(&dir);

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use protocol::codec::A2A_JSON;
-use protocol::dead::DeadLetter;
+use protocol::dead::{Cause, DeadLetter};
 use protocol::header;
-use protocol::id::{DedupKey, Skill};
+use protocol::id::{DedupKey, Owner, Skill, TaskId};
+use protocol::subject::Subject;
 use protocol::submission::{Queue, input_hash};
 use runtime::bus::{ReadError, StoredMessage};
 use serde::Serialize;
@@ -19,6 +20,25 @@ pub struct DeadLetterEntry {
     pub number: u64,
     /// The letter.
     pub letter: DeadLetter,
+}
+
+/// A dead letter that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnreadableLetter {
+    /// Its number.
+    pub number: u64,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The dead letters there are, oldest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeadLetters {
+    /// Those that can be read.
+    pub letters: Vec<DeadLetterEntry>,
+    /// The others.
+    pub unreadable: Vec<UnreadableLetter>,
 }
 
 /// Why a dead letter cannot be worked on.
@@ -37,6 +57,16 @@ pub enum DeadError {
         number: u64,
         /// What is wrong.
         reason: String,
+    },
+    /// It is about something that was said to a task, not about a task that failed.
+    #[error(
+        "dead letter {number} holds what was said to task {task}, which no task can be made of"
+    )]
+    NoTask {
+        /// The number.
+        number: u64,
+        /// The task.
+        task: protocol::TaskId,
     },
     /// The bus does not answer.
     #[error(transparent)]
@@ -60,7 +90,7 @@ pub struct Redrive {
 }
 
 impl Client {
-    /// The dead letters of a skill, or of all, oldest first.
+    /// The readable dead letters of a skill, or of all, oldest first.
     ///
     /// # Errors
     /// When the bus does not answer.
@@ -69,16 +99,31 @@ impl Client {
         skill: Option<&Skill>,
         limit: usize,
     ) -> Result<Vec<DeadLetterEntry>, DeadError> {
+        Ok(self.all_dead_letters(skill, limit).await?.letters)
+    }
+
+    /// The dead letters of a skill, or of all, with those that cannot be read; at most `limit` together.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    pub async fn all_dead_letters(
+        &self,
+        skill: Option<&Skill>,
+        limit: usize,
+    ) -> Result<DeadLetters, DeadError> {
         let subjects = self.bus().subjects();
         let filter = skill.map_or_else(|| subjects.all_dead(), |skill| subjects.dead(skill));
-        let mut found = Vec::new();
+        let mut found = DeadLetters::default();
         self.bus()
             .scan(&self.bus().names().log, &filter, 1, |message| {
                 match read(&message) {
-                    Ok(entry) => found.push(entry),
-                    Err(error) => tracing::warn!(reason = %error, "left out"),
+                    Ok(entry) => found.letters.push(entry),
+                    Err(reason) => {
+                        let number = message.sequence;
+                        found.unreadable.push(UnreadableLetter { number, reason });
+                    }
                 }
-                if found.len() < limit {
+                if found.letters.len() + found.unreadable.len() < limit {
                     std::ops::ControlFlow::Continue(())
                 } else {
                     std::ops::ControlFlow::Break(())
@@ -93,17 +138,39 @@ impl Client {
     /// # Errors
     /// See [`DeadError`].
     pub async fn dead_letter(&self, number: u64) -> Result<DeadLetterEntry, DeadError> {
+        let message = self.stored_letter(number).await?;
+        read(&message).map_err(|reason| DeadError::Unreadable { number, reason })
+    }
+
+    /// The dead letter of a task that failed, if it is still there. It is stored right behind the entry that
+    /// ended the task.
+    ///
+    /// # Errors
+    /// See [`DeadError`].
+    pub async fn dead_letter_of(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        skill: &Skill,
+    ) -> Result<Option<u64>, DeadError> {
+        let (bus, stream) = (self.bus(), &self.bus().names().log);
+        let Some(end) = bus.last_from_leader(stream, &bus.subjects().log(owner, task)).await?
+        else {
+            return Ok(None);
+        };
+        let dead = bus.subjects().dead(skill);
+        let stored = bus.next_from_leader(stream, &dead, end.sequence).await?;
+        let letter = stored.and_then(|message| read(&message).ok());
+        Ok(letter.filter(|entry| entry.letter.task == *task).map(|entry| entry.number))
+    }
+
+    /// The message of a dead letter, whatever it holds.
+    async fn stored_letter(&self, number: u64) -> Result<StoredMessage, DeadError> {
         let stored = self.bus().at_from_leader(&self.bus().names().log, number).await?;
         let dead = |message: &StoredMessage| {
-            matches!(
-                self.bus().subjects().parse(&message.subject),
-                Some(protocol::subject::Subject::Dead(_))
-            )
+            matches!(self.bus().subjects().parse(&message.subject), Some(Subject::Dead(_)))
         };
-        match stored.filter(dead) {
-            Some(message) => read(&message),
-            None => Err(DeadError::Unknown { number }),
-        }
+        stored.filter(dead).ok_or(DeadError::Unknown { number })
     }
 
     /// Submits a dead task again, as a new task that refers to the old one, and removes the letter. Asking twice
@@ -113,6 +180,9 @@ impl Client {
     /// See [`DeadError`].
     pub async fn redrive(&self, number: u64, how: Redrive) -> Result<Receipt, DeadError> {
         let DeadLetterEntry { letter, .. } = self.dead_letter(number).await?;
+        if letter.cause == Cause::Refused {
+            return Err(DeadError::NoTask { number, task: letter.task });
+        }
         let (body, content_type) = match how.input {
             Some(input) => input,
             None => self.input_of(number, &letter).await?,
@@ -125,6 +195,7 @@ impl Client {
                 content_type,
                 dedup_key: DedupKey::parse(&key).ok(),
                 context: origin.context_id,
+                lane: origin.lane,
                 redrive_of: Some(letter.task),
                 ..Submission::new(origin.skill, body)
             })
@@ -155,20 +226,20 @@ impl Client {
         Ok((Bytes::from(body), Some(A2A_JSON.to_owned())))
     }
 
-    /// Removes a dead letter. The task's log keeps its end.
+    /// Removes a dead letter, readable or not. The task's log keeps its end.
     ///
     /// # Errors
     /// See [`DeadError`].
     pub async fn discard(&self, number: u64) -> Result<(), DeadError> {
-        self.dead_letter(number).await?;
+        self.stored_letter(number).await?;
         self.bus().remove(&self.bus().names().log, number).await?;
         Ok(())
     }
 }
 
-fn read(message: &StoredMessage) -> Result<DeadLetterEntry, DeadError> {
+fn read(message: &StoredMessage) -> Result<DeadLetterEntry, String> {
     let number = message.sequence;
     serde_json::from_slice(&message.payload)
         .map(|letter| DeadLetterEntry { number, letter })
-        .map_err(|error| DeadError::Unreadable { number, reason: error.to_string() })
+        .map_err(|error| error.to_string())
 }

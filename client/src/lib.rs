@@ -3,22 +3,30 @@
 //! Everything here goes over the bus alone and needs no coordinator but where it says so. Doors (HTTP, the
 //! command line, `weft.call`) are thin layers over this crate.
 
+mod approvals;
 mod cancel;
 mod dead;
 mod list;
+mod query;
 mod read;
 mod results;
+mod say;
 mod submit;
+mod tree;
 mod watch;
 
 use runtime::bus::{Bus, KvError};
 
+pub use approvals::{Approvals, Cast, Choice, DecideError, Outcome, Pending, word};
 pub use cancel::CancelError;
-pub use dead::{DeadError, DeadLetterEntry, Redrive};
-pub use list::{ListQuery, Listing, Summary};
+pub use dead::{DeadError, DeadLetterEntry, DeadLetters, Redrive, UnreadableLetter};
+pub use list::{Fetch, ListQuery, Listing, Summary};
+pub use query::QueryError;
 pub use read::TaskError;
 pub use results::{Results, WaitError};
+pub use say::SayError;
 pub use submit::{Receipt, Submission, SubmitError};
+pub use tree::TreeNode;
 pub use watch::{Watch, WatchError};
 
 use protocol::card::Registration;

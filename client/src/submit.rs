@@ -1,12 +1,14 @@
 //! Submits tasks. The receipt is the stream's acknowledgement: from then on the task is not lost.
 
 use bytes::Bytes;
+use protocol::budget::Grant;
+use protocol::card::Order;
 use protocol::fault::{Fault, code};
 use protocol::header::{self, Headers};
-use protocol::id::{ContextId, DedupKey, Owner, Skill, TaskId};
+use protocol::id::{ContextId, DedupKey, Lane, Owner, Skill, TaskId};
 use protocol::limits::{BATCH_MESSAGES_MAX, TASK_BYTES_MAX};
 use protocol::submission::{Envelope, Stored, TraceContext};
-use runtime::bus::{Outgoing, StoreError};
+use runtime::bus::{KvError, Outgoing, StoreError};
 
 use crate::Client;
 
@@ -27,6 +29,11 @@ pub struct Submission {
     pub dedup_key: Option<DedupKey>,
     /// The conversation.
     pub context: Option<ContextId>,
+    /// Keeps its place: tasks of one skill and owner in the same lane run one after the other, in the order in which
+    /// they were stored.
+    pub lane: Option<Lane>,
+    /// What it may spend, its children included.
+    pub budget: Option<Grant>,
     /// RFC 3339 time, or a duration such as `30s` from submission.
     pub deadline: Option<String>,
     /// A subject that gets the finished task.
@@ -88,6 +95,8 @@ impl Submission {
             task_id: None,
             dedup_key: None,
             context: None,
+            lane: None,
+            budget: None,
             deadline: None,
             reply_to: None,
             redrive_of: None,
@@ -106,6 +115,8 @@ impl Submission {
         put(header::TASK_ID, self.task_id.as_ref().map(TaskId::as_str));
         put(header::DEDUP_KEY, self.dedup_key.as_ref().map(DedupKey::as_str));
         put(header::CONTEXT_ID, self.context.as_ref().map(ContextId::as_str));
+        let budget = self.budget.and_then(|grant| serde_json::to_string(&grant).ok());
+        put(header::BUDGET, budget.as_deref());
         put(header::DEADLINE, self.deadline.as_deref());
         put(header::REPLY_TO, self.reply_to.as_deref());
         put(header::REDRIVE_OF, self.redrive_of.as_ref().map(TaskId::as_str));
@@ -141,6 +152,24 @@ impl Client {
             }),
             Err(source) => Err(SubmitError::Store { skill: submission.skill, source }),
         }
+    }
+
+    /// Puts a task of a conversation into the conversation's lane when its skill keeps the order of conversations, by
+    /// what the registry says. Without a lane such a task would be rejected.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub async fn in_order(&self, mut submission: Submission) -> Result<Submission, KvError> {
+        if let (None, Some(context)) = (&submission.lane, &submission.context) {
+            let ordered = self
+                .agents()
+                .await?
+                .iter()
+                .any(|agent| agent.skill == submission.skill && agent.order == Order::Context);
+            // What may be a conversation's name may be a lane's.
+            submission.lane = Lane::parse(context.as_str()).ok().filter(|_| ordered);
+        }
+        Ok(submission)
     }
 
     /// Submits tasks in atomic batches, which share the file sync where the server syncs every write. All of
@@ -204,7 +233,11 @@ impl Client {
         if bytes > TASK_BYTES_MAX {
             return Err(SubmitError::TooLarge { bytes });
         }
-        let subject = self.bus.subjects().task(&submission.skill, &submission.owner);
+        let subjects = self.bus.subjects();
+        let subject = match &submission.lane {
+            None => subjects.task(&submission.skill, &submission.owner),
+            Some(lane) => subjects.task_in_lane(&submission.skill, &submission.owner, lane),
+        };
         Ok(Outgoing::new(subject, submission.headers(), submission.body.clone()))
     }
 }

@@ -5,5 +5,6 @@
 
 pub mod command;
 pub mod engine;
+pub mod policy;
 pub mod role;
 mod shell;

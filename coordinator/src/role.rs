@@ -5,8 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::Client;
+use projection::{OpenError, Projection};
 use protocol::id::{NodeName, Role};
-use runtime::bus::{Bus, BusSettings, ConnectError, ProvisionError, SYNC_ALWAYS, SystemBus};
+use protocol::topology::Capacity;
+use runtime::bus::{
+    Bus, BusSettings, ConnectError, Patience, ProvisionError, Provisioned, SYNC_ALWAYS,
+    SYNC_INTERVAL, SystemBus,
+};
 use runtime::clock::Clock;
 use runtime::config::Settings;
 use runtime::health::server::ServeError;
@@ -17,10 +22,12 @@ use runtime::supervisor::{Backoff, JobFailed, Kind, Supervisor};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::shell::agents::Agents;
+use crate::shell::board::Board;
 use crate::shell::care::Care;
-use crate::shell::crash::{self, Board};
+use crate::shell::crash::{self, Giving};
 use crate::shell::log::Logs;
-use crate::shell::{calls, poison, skills};
+use crate::shell::{calls, lists, poison, resolve, skills};
 
 /// What a coordinator is run with.
 pub struct CoordinatorRole {
@@ -59,6 +66,9 @@ pub enum RoleError {
     /// Health and metrics cannot be served.
     #[error(transparent)]
     Http(#[from] ServeError),
+    /// The read model cannot be used.
+    #[error(transparent)]
+    ReadModel(#[from] OpenError),
     /// A part that the coordinator cannot do without failed.
     #[error("the coordinator cannot go on")]
     Failed(#[source] JobFailed),
@@ -86,7 +96,10 @@ pub async fn run(
     let metrics = Metrics::new("coordinator");
     let jobs = Supervisor::new(metrics.clone());
     let health = Health::new();
-    let bus = Bus::connect(role.bus.clone()).await?;
+    let bus = tokio::select! {
+        bus = Bus::connect_patiently(role.bus.clone()) => bus?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let watching =
         link::watch(bus.clone(), health.check("bus"), metrics.clone(), jobs.shutdown_token());
     jobs.spawn("bus watch", Kind::Critical, watching);
@@ -97,14 +110,18 @@ pub async fn run(
             Some(server::serve(address, health.clone(), metrics.clone(), &jobs).await?.local_addr)
         }
     };
-    let system = connect_system(role.system.clone(), &health.check("system account")).await;
+    let system_check = health.check("system account");
+    let system = connect_system(role.system.clone(), &system_check).await;
     let sync_always = match (role.sync_always, &system) {
         (Some(known), _) => Some(known),
         (None, Some(system)) => system.sync_always().await,
         (None, None) => None,
     };
-    let sync = (sync_always == Some(true)).then_some(SYNC_ALWAYS);
-    let provisioned = bus.provision(&settings.capacity, sync).await?;
+    let sync = sync_always.map(|always| if always { SYNC_ALWAYS } else { SYNC_INTERVAL });
+    let provisioned = tokio::select! {
+        provisioned = provision(&bus, &settings.capacity, sync) => provisioned?,
+        () = stop.cancelled() => return Ok(()),
+    };
     for difference in &provisioned.differences {
         tracing::warn!(
             what = difference.what,
@@ -116,7 +133,12 @@ pub async fn run(
         );
     }
     let logs = Logs { bus: bus.clone(), clock: Clock::system(), by: name.clone() };
+    let system =
+        role.system.map(|settings| System { settings, first: system, check: system_check });
     let parts = Parts { bus, system, logs, metrics, jobs: jobs.clone() };
+    if let Some(path) = &settings.coordinator.read_model {
+        keep_read_model(&parts, Arc::new(Projection::open(path)?));
+    }
     parts.start(settings, sync);
     health.check("care").ok();
     tracing::info!(coordinator = %name, "ready");
@@ -133,7 +155,26 @@ pub async fn run(
     jobs.failure().map_or(Ok(()), |failure| Err(RoleError::Failed(failure)))
 }
 
-/// The system account is a convenience: without it, leases find what it would have told.
+/// Creates what is missing, as soon as the servers can.
+async fn provision(
+    bus: &Bus,
+    capacity: &Capacity,
+    sync: Option<&str>,
+) -> Result<Provisioned, ProvisionError> {
+    let patience = Patience::new();
+    loop {
+        match bus.provision(capacity, sync).await {
+            Err(error) if error.may_pass() => {
+                if !patience.rest(&error).await {
+                    return Err(error);
+                }
+            }
+            done => return done,
+        }
+    }
+}
+
+/// The system account is a convenience: without it, leases find what it would have told. It is tried again later.
 async fn connect_system(settings: Option<BusSettings>, check: &CheckHandle) -> Option<SystemBus> {
     let Some(settings) = settings else {
         check.degraded("not configured: killed nodes are noticed by their leases alone");
@@ -152,9 +193,33 @@ async fn connect_system(settings: Option<BusSettings>, check: &CheckHandle) -> O
     }
 }
 
+/// The connection to the system account.
+struct System {
+    settings: BusSettings,
+    /// The one that has been made already.
+    first: Option<SystemBus>,
+    check: CheckHandle,
+}
+
+/// Keeps the read model up to date and answers from it.
+fn keep_read_model(parts: &Parts, projection: Arc<Projection>) {
+    let Parts { bus, jobs, .. } = parts;
+    let stop = jobs.shutdown_token();
+    let following = (bus.clone(), Arc::clone(&projection), stop.clone());
+    jobs.spawn_restarting("read model", BACKOFF, move || {
+        let (bus, projection, stop) = following.clone();
+        projection::follow(bus, projection, stop)
+    });
+    let answering = (bus.clone(), projection, stop);
+    jobs.spawn_restarting("lists", BACKOFF, move || {
+        let (bus, projection, stop) = answering.clone();
+        lists::serve(bus, projection, stop)
+    });
+}
+
 struct Parts {
     bus: Bus,
-    system: Option<SystemBus>,
+    system: Option<System>,
     logs: Logs,
     metrics: Metrics,
     jobs: Supervisor,
@@ -165,13 +230,24 @@ impl Parts {
         let Self { bus, system, logs, metrics, jobs } = self;
         let client = Client::new(bus.clone());
         let stop = jobs.shutdown_token();
-        let care = Care { logs: logs.clone(), client: client.clone(), metrics: metrics.clone() };
+        let agents = Agents::new(client.clone());
+        let care = Care {
+            logs: logs.clone(),
+            client: client.clone(),
+            agents: agents.clone(),
+            metrics: metrics.clone(),
+        };
+        let resolving = (bus.clone(), agents, logs.clock.clone(), stop.clone());
+        jobs.spawn_restarting("resolve", BACKOFF, move || {
+            let (bus, agents, clock, stop) = resolving.clone();
+            resolve::serve(bus, agents, clock, stop)
+        });
         let caring = stop.clone();
         jobs.spawn_restarting("care", BACKOFF, move || care.clone().serve(caring.clone()));
-        let calling = (client.clone(), jobs.clone(), stop.clone());
+        let calling = (client.clone(), jobs.clone(), metrics.clone(), stop.clone());
         jobs.spawn_restarting("calls", BACKOFF, move || {
-            let (client, jobs, stop) = calling.clone();
-            calls::serve(client, jobs, stop)
+            let (client, jobs, metrics, stop) = calling.clone();
+            calls::serve(client, jobs, metrics, stop)
         });
         let hint = Arc::new(Notify::new());
         let sweeping = poison::sweep(logs, client.clone(), Arc::clone(&hint), stop.clone());
@@ -182,11 +258,11 @@ impl Parts {
             let (bus, board, stop) = hearing.clone();
             crash::hear(bus, board, stop)
         });
-        if let Some(system) = system {
-            let giving = (bus, system, board, metrics, hint, stop.clone());
+        if let Some(System { settings, mut first, check }) = system {
+            let giving = Giving { bus, board, metrics, jobs: jobs.clone(), poison: hint, check };
+            let stop = stop.clone();
             jobs.spawn_restarting("crash", BACKOFF, move || {
-                let (bus, system, board, metrics, hint, stop) = giving.clone();
-                crash::give_back(bus, system, board, metrics, hint, stop)
+                giving.clone().serve(settings.clone(), first.take(), stop.clone())
             });
         }
         let provisioning = skills::provision(client, settings.capacity.clone(), sync, stop);

@@ -214,7 +214,7 @@ impl ApprovalRequest {
                 return Some((sequences, ruling));
             }
         }
-        due.then(|| (sequences, Ruling { verdict: None, by, comment: None, action: None }))
+        due.then_some((sequences, Ruling { verdict: None, by, comment: None, action: None }))
     }
 }
 

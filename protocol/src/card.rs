@@ -85,6 +85,30 @@ pub struct AgentCard {
     pub skills: Vec<AgentSkill>,
 }
 
+/// What becomes of a message that comes for a task while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMessage {
+    /// It is kept and answers the task's next question.
+    #[default]
+    Enqueue,
+    /// The running attempt is told at once.
+    Interrupt,
+    /// It is refused.
+    Reject,
+}
+
+/// What keeps its order among the tasks of a skill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Nothing, but for tasks that were submitted into a lane.
+    #[default]
+    None,
+    /// Tasks of one conversation: clients submit them into the lane of its id.
+    Context,
+}
+
 /// One agent on one node, as the registry keeps it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -103,6 +127,15 @@ pub struct Registration {
     /// JSON Schema of the output, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+    /// What becomes of a message that comes for a task while it runs.
+    #[serde(default)]
+    pub on_message: OnMessage,
+    /// What keeps its order among the tasks.
+    #[serde(default)]
+    pub order: Order,
+    /// How long a canceled attempt may take to end by itself, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_grace_ms: Option<u64>,
     /// Attempts it may run at once.
     pub slots: u32,
     /// Attempts it runs now.

@@ -57,10 +57,10 @@ pub fn of(subjects: &Subjects, task: &TaskId, log: &TaskLog) -> Vec<Publication>
                 .parent
                 .iter()
                 .map(|parent| wake(subjects, owner, &parent.task, &format!("end-{owner}-{task}")));
-            let children = if log.state == TaskState::Completed { &[] } else { log.unjoined() };
-            parent
-                .chain(children.iter().map(|child| cancel(subjects, owner, task, &child.task)))
-                .collect()
+            // Whoever resumed it may have died before the losers' cancels, and a completed attempt has seen to them.
+            let abandons = log.state != TaskState::Completed;
+            let left = log.unjoined().iter().chain(log.losers()).filter(|_| abandons);
+            parent.chain(left.map(|child| cancel(subjects, owner, task, &child.task))).collect()
         }
     }
 }
@@ -124,13 +124,13 @@ pub fn origin_of_child(
 /// Wakes the task behind an ended one in its lane.
 #[must_use]
 pub fn lane_wake(subjects: &Subjects, owner: &Owner, ended: &TaskId, next: &TaskId) -> Publication {
-    wake(subjects, owner, next, &format!("lane-{owner}-{ended}"))
+    wake(subjects, owner, next, &format!("lane-{owner}-{ended}-{next}"))
 }
 
 fn requeue(subjects: &Subjects, task: &TaskId, log: &TaskLog) -> Option<Publication> {
     let origin = log.origin.as_ref()?;
     // A later entry means that the message has been delivered: a second one would be a second driver.
-    let Driver::Requeue(generation) = log.driver else { return None };
+    let Driver::Requeue { generation, .. } = log.driver else { return None };
     if generation != log.generation {
         return None;
     }

@@ -21,7 +21,7 @@ pub struct Contract {
 }
 
 /// Every published schema. Names are append-only.
-pub const ALL: [Contract; 6] = [
+pub const ALL: [Contract; 9] = [
     Contract {
         name: "message",
         title: "A2A message",
@@ -31,6 +31,21 @@ pub const ALL: [Contract; 6] = [
         name: "submission-headers",
         title: "Headers of a submission",
         text: include_str!("../../schemas/submission-headers.v1.json"),
+    },
+    Contract {
+        name: "grant",
+        title: "Budget of a task",
+        text: include_str!("../../schemas/grant.v1.json"),
+    },
+    Contract {
+        name: "input-headers",
+        title: "Headers of what is said to a task",
+        text: include_str!("../../schemas/input-headers.v1.json"),
+    },
+    Contract {
+        name: "decision",
+        title: "Decision about an action",
+        text: include_str!("../../schemas/decision.v1.json"),
     },
     Contract { name: "task", title: "A2A task", text: include_str!("../../schemas/task.v1.json") },
     Contract {

@@ -21,6 +21,8 @@ pub enum Cause {
     Conflict,
     /// A message in the run queue that names no task.
     Malformed,
+    /// What was said to a task cannot be used by it. The letter's input is what was said.
+    Refused,
 }
 
 /// A dead letter.

@@ -36,6 +36,10 @@ pub struct Entry {
     /// On a terminal entry of a task with a grant: what the task used up, and what is still out with its children.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spent: Option<Usage>,
+    /// On the first entry of the attempt that takes up a re-queued task: the log stream's sequence of the message that
+    /// brought it. Another message of the same generation is a copy of that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<u64>,
     /// What happened.
     pub event: Event,
 }
@@ -215,6 +219,9 @@ pub enum Event {
     Released {
         /// Why.
         reason: String,
+        /// Whether a message of its own brings it back, rather than the delivery in hand.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        requeued: bool,
     },
     /// Ended with a result.
     Completed {

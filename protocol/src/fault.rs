@@ -115,6 +115,8 @@ pub mod code {
     pub const TOO_LARGE: &str = "too_large";
     /// JSON or MessagePack nests deeper than the limit.
     pub const TOO_DEEP: &str = "too_deep";
+    /// A submission's subject holds tokens that are no names.
+    pub const BAD_SUBJECT: &str = "bad_subject";
     /// A `Weft-*` header holds a value that it may not hold.
     pub const BAD_HEADER: &str = "bad_header";
     /// The input does not fit the skill's JSON Schema.
@@ -145,6 +147,14 @@ pub mod code {
     pub const CHILD_FAILED: &str = "child_failed";
     /// On resume the agent asked for another step than the log holds at that position.
     pub const NONDETERMINISTIC: &str = "nondeterministic";
+    /// A step, wait or delegation has a name that it may not have.
+    pub const BAD_NAME: &str = "bad_name";
+    /// Calls of one attempt overlap: one was made before the one before it had ended.
+    pub const OVERLAPPING_CALLS: &str = "overlapping_calls";
+    /// A task asked for more entries in its journal than it may have.
+    pub const JOURNAL_FULL: &str = "journal_full";
+    /// A child that the task went on without.
+    pub const NOT_AWAITED: &str = "not_awaited";
     /// A call would cross the task's budget.
     pub const BUDGET_EXCEEDED: &str = "budget_exceeded";
     /// The same call was made too often in a row.
@@ -163,6 +173,8 @@ pub mod code {
     pub const LANE_MISSING: &str = "lane_missing";
     /// A referenced object is not in the object store.
     pub const OBJECT_MISSING: &str = "object_missing";
+    /// Too much of this is under way here; nothing has been begun.
+    pub const BUSY: &str = "busy";
     /// The bus did not take a write or a read.
     pub const BUS_UNAVAILABLE: &str = "bus_unavailable";
 }

@@ -56,6 +56,8 @@ pub const NAME: &str = "Weft-Name";
 pub const SOURCE: &str = "Weft-Source";
 /// On a log entry: its type, so that readers can choose without decoding.
 pub const ENTRY: &str = "Weft-Entry";
+/// On a log entry: a number that its writer made up for itself, by which it knows its own entries again.
+pub const WRITER: &str = "Weft-Writer";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
 /// W3C trace state.

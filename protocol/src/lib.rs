@@ -22,6 +22,8 @@ pub mod lifecycle;
 pub mod limits;
 pub mod log;
 pub mod message;
+pub mod need;
+pub mod query;
 pub mod retry;
 pub mod schema;
 pub mod subject;

@@ -23,6 +23,12 @@ pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 pub const INLINE_PART_BYTES_MAX: usize = 128 * 1024;
 /// One part fetched from or stored in the object store, in bytes.
 pub const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// All parts that one attempt fetches from the object store, in bytes: a message of a few kilobytes can name hundreds of
+/// objects, and they are held in memory until the attempt ends.
+pub const OBJECTS_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// All parts of one entry that stay in it, in bytes; beyond this the largest go to the object store. A server takes
+/// messages of 1 MiB unless told otherwise.
+pub const ENTRY_PARTS_BYTES_MAX: usize = 512 * 1024;
 /// Parts of one message.
 pub const PARTS_MAX: usize = 256;
 /// Characters of a skill, owner, node or context name. Subjects stay far below the server's 4 KiB line.
@@ -48,6 +54,10 @@ pub const EQUAL_CALLS_MAX_DEFAULT: u32 = 5;
 /// Messages of one atomic batch; the server's own limit is 1,000.
 pub const BATCH_MESSAGES_MAX: usize = 200;
 
+/// Calls (`weft.call.<skill>`) that one coordinator waits for at once; each costs it a subscription. What comes beyond
+/// is answered as busy.
+pub const CALLS_MAX: usize = 1_000;
+
 /// How long a delivery belongs to a worker that gives no sign of life (`ack_wait`).
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(10);
 /// How long a wake, a cancel or an input belongs to a coordinator that gives no sign of life. Coordinators finish one in
@@ -59,6 +69,8 @@ pub const CLAIM_AFTER: Duration = Duration::from_millis(5);
 /// Above this a retry waits as a scheduled message rather than as a delayed NAK, which would occupy
 /// `max_ack_pending` and would not survive the consumer.
 pub const NAK_DELAY_MAX: Duration = Duration::from_secs(5);
+/// The longest wait before another attempt that an agent may ask for. What waits longer is a task of another day.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Deliveries of one message before the server gives up on it: only a backstop, since attempts are
 /// counted in the log. A message that has been handed out half as often is re-queued as a new one.
 pub const DELIVERIES_MAX: i64 = 64;
@@ -74,5 +86,8 @@ pub const HEARTBEAT_TTL: Duration = Duration::from_secs(15);
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 /// How long a canceled attempt may take to end by itself before it is ended.
 pub const CANCEL_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// The longest time that a skill may give its canceled attempts. A canceled task whose worker has vanished is ended
+/// by a coordinator only after this, where the registry does not know the skill.
+pub const CANCEL_GRACE_MAX: Duration = Duration::from_secs(60);
 /// How long a node that was told to stop lets its attempts reach a commit.
 pub const DRAIN_GRACE_DEFAULT: Duration = Duration::from_secs(20);

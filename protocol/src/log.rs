@@ -4,15 +4,16 @@
 //! [`TaskLog`]. It refuses what cannot have been written by the rules, so a corrupt log is noticed, not
 //! guessed at.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod attempt;
+mod children;
 
-use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::approval::Verdict;
 use crate::budget::{Account, Usage};
-use crate::entry::{Child, ChildSpend, Entry, Event, Kind, Origin};
+use crate::entry::{Entry, Event, Kind, Origin};
 use crate::fault::{FailureClass, Fault};
-use crate::id::{NodeName, TaskId};
+use crate::id::TaskId;
 use crate::journal::Journaled;
 use crate::lifecycle::{self, Phase};
 use crate::message::Message;
@@ -21,45 +22,7 @@ use crate::task::{Artifact, TaskState};
 use crate::time::Timestamp;
 use crate::wait::{Answer, WaitingFor};
 
-/// One run of a task by one node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Attempt {
-    /// From 1, never reused within a task.
-    pub number: u32,
-    /// Who ran it.
-    pub node: NodeName,
-    /// When its first entry was written.
-    pub started_at: Timestamp,
-    /// When its last entry was written.
-    pub seen_at: Timestamp,
-    /// How it went.
-    pub outcome: AttemptOutcome,
-    /// What went wrong, if something did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fault: Option<Fault>,
-    /// The agent's version, where the log says it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent: Option<String>,
-}
-
-/// How an attempt went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttemptOutcome {
-    /// Under way, as far as the log knows.
-    Running,
-    /// Another one began before it ended.
-    Lost,
-    /// It failed.
-    Failed,
-    /// It was given back; costs nothing.
-    Released,
-    /// It waits without a worker.
-    Suspended,
-    /// It ended the task.
-    Ended,
-}
+pub use attempt::{Attempt, AttemptOutcome};
 
 /// Which message in a queue stands for the task now. A message that is not the driver is a duplicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +32,13 @@ pub enum Driver {
     /// The message that the first entry names.
     Source(Source),
     /// The message that the entry of this generation asked for.
-    Requeue(u64),
+    Requeue {
+        /// The generation.
+        generation: u64,
+        /// Where the message is stored, once an attempt that it brought has written; a message of this generation
+        /// elsewhere is a copy.
+        sequence: Option<u64>,
+    },
 }
 
 /// A log that cannot have been written by the rules.
@@ -233,53 +202,6 @@ impl TaskLog {
         self.attempts.last().map_or(1, |attempt| attempt.number.saturating_add(1))
     }
 
-    /// The children of the delegation at this position of the journal.
-    #[must_use]
-    pub fn children_at(&self, position: u32) -> &[Child] {
-        match usize::try_from(position).ok().and_then(|at| self.journal.get(at)) {
-            Some(Journaled::Delegated { children, .. }) => children,
-            Some(Journaled::Step { .. } | Journaled::Answered { .. }) | None => &[],
-        }
-    }
-
-    /// The children of a last delegation that the task has not gone on from.
-    #[must_use]
-    pub fn unjoined(&self) -> &[Child] {
-        match self.journal.last() {
-            Some(Journaled::Delegated { children, joined: false, .. }) => children,
-            Some(
-                Journaled::Delegated { .. } | Journaled::Step { .. } | Journaled::Answered { .. },
-            )
-            | None => &[],
-        }
-    }
-
-    /// The children that the task has gone on without, as long as nothing is journaled behind them.
-    pub fn losers(&self) -> impl Iterator<Item = &Child> {
-        let (children, counted) = match self.journal.last() {
-            Some(Journaled::Delegated { children, counted: Some(counted), .. }) => {
-                (children.as_slice(), counted.as_slice())
-            }
-            Some(
-                Journaled::Delegated { .. } | Journaled::Step { .. } | Journaled::Answered { .. },
-            )
-            | None => (&[][..], &[][..]),
-        };
-        (0_u32..).zip(children).filter(|(at, _)| !counted.contains(at)).map(|(_, child)| child)
-    }
-
-    /// What is set aside for a child that has not been settled.
-    #[must_use]
-    pub fn slice_of(&self, child: &TaskId) -> Option<Usage> {
-        self.slices.get(child).copied()
-    }
-
-    /// Whether the last delegation still lacks entries that its writer announced.
-    #[must_use]
-    pub fn delegation_is_open(&self) -> bool {
-        self.delegation_open
-    }
-
     /// Takes in the next entry.
     ///
     /// # Errors
@@ -302,6 +224,11 @@ impl TaskLog {
             return Err(FoldError::Approval { sequence, name: name.clone() });
         }
         self.note_attempt(&entry);
+        if let (Driver::Requeue { sequence: unknown @ None, .. }, Some(found)) =
+            (&mut self.driver, entry.driver)
+        {
+            *unknown = Some(found);
+        }
         if let Some(origin) = entry.origin {
             self.driver = Driver::Source(origin.source);
             self.account = Account::new(origin.budget.unwrap_or_default());
@@ -433,7 +360,7 @@ impl TaskLog {
                 self.close_attempt(AttemptOutcome::Suspended, None);
             }
             Event::Resumed { answer, .. } => {
-                self.driver = Driver::Requeue(self.generation);
+                self.ask_for_another(true);
                 match (waited_for, answer) {
                     (Some(WaitingFor::Children { position, .. }), None) => {
                         self.join(position, None)
@@ -444,12 +371,13 @@ impl TaskLog {
             }
             Event::AttemptFailed { fault, retry_at, requeued, .. } => {
                 self.not_before = Some(retry_at);
-                if requeued {
-                    self.driver = Driver::Requeue(self.generation);
-                }
+                self.ask_for_another(requeued);
                 self.close_attempt(AttemptOutcome::Failed, Some(fault));
             }
-            Event::Released { .. } => self.close_attempt(AttemptOutcome::Released, None),
+            Event::Released { requeued, .. } => {
+                self.ask_for_another(requeued);
+                self.close_attempt(AttemptOutcome::Released, None);
+            }
             Event::Completed { output } => {
                 self.add_artifact(
                     Artifact {
@@ -470,6 +398,13 @@ impl TaskLog {
                 self.status_message = Some(Message::from_agent(reason));
                 self.close_attempt(AttemptOutcome::Ended, None);
             }
+        }
+    }
+
+    /// The driver after an entry that may have asked for a message of its own.
+    fn ask_for_another(&mut self, requeued: bool) {
+        if requeued {
+            self.driver = Driver::Requeue { generation: self.generation, sequence: None };
         }
     }
 
@@ -506,45 +441,6 @@ impl TaskLog {
                 self.journal.push(Journaled::Answered { waiting_for, answer, used: false });
             }
         }
-    }
-
-    /// The task goes on after the delegation at this position.
-    fn join(&mut self, position: u32, ended: Option<Vec<u32>>) {
-        let at = usize::try_from(position).unwrap_or(usize::MAX);
-        if let Some(Journaled::Delegated { joined, counted, .. }) = self.journal.get_mut(at) {
-            *joined = true;
-            *counted = ended;
-        }
-    }
-
-    fn refund(&mut self, children: &[ChildSpend]) {
-        for child in children {
-            if let Some(slice) = self.slices.remove(&child.task) {
-                self.account.settle(slice, child.spent);
-            }
-        }
-    }
-
-    fn add_children(&mut self, name: String, more: bool, children: Vec<Child>) {
-        for child in &children {
-            self.children = self.children.saturating_add(1);
-            if let Some(budget) = &child.budget {
-                let taken = self.account.reserve(budget.usage());
-                self.slices.insert(child.task.clone(), taken);
-            }
-        }
-        match self.journal.last_mut() {
-            Some(Journaled::Delegated { children: known, .. }) if self.delegation_open => {
-                known.extend(children);
-            }
-            _ => self.journal.push(Journaled::Delegated {
-                name,
-                children,
-                joined: false,
-                counted: None,
-            }),
-        }
-        self.delegation_open = more;
     }
 }
 

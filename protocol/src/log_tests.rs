@@ -1,7 +1,8 @@
 //! The fold, read as a specification.
 
 use super::*;
-use crate::id::{Owner, Skill, TaskId};
+use crate::entry::Child;
+use crate::id::{NodeName, Owner, Skill, TaskId};
 use crate::lifecycle::ARROWS;
 use crate::message::Part;
 use crate::submission::Queue;
@@ -20,6 +21,7 @@ fn entry(generation: u64, attempt: u32, event: Event) -> Entry {
         origin: (generation == 1).then(origin),
         agent: None,
         spent: None,
+        driver: None,
         event,
     }
 }
@@ -73,7 +75,7 @@ fn event(kind: Kind) -> Event {
             retry_at: Timestamp::from_millis(99),
             requeued: true,
         },
-        Kind::Released => Event::Released { reason: "drain".to_owned() },
+        Kind::Released => Event::Released { reason: "drain".to_owned(), requeued: false },
         Kind::Completed => Event::Completed { output: vec![Part::text("ok")] },
         Kind::Failed => Event::Failed { failure: FailureClass::Permanent, fault: fault() },
         Kind::Canceled => Event::Canceled { reason: "enough".to_owned() },
@@ -158,8 +160,14 @@ fn the_driver_moves_with_each_requeue() {
     let source = Driver::Source(Source { queue: Queue::Inbox, sequence: 9 });
     assert_eq!(TaskLog::default().driver, Driver::Any);
     assert_eq!(run(&[Kind::Claimed]).driver, source);
-    assert_eq!(run(&[Kind::Claimed, Kind::AttemptFailed]).driver, Driver::Requeue(2));
-    assert_eq!(run(&[Kind::Delegated, Kind::Suspended, Kind::Resumed]).driver, Driver::Requeue(3));
+    assert_eq!(
+        run(&[Kind::Claimed, Kind::AttemptFailed]).driver,
+        Driver::Requeue { generation: 2, sequence: None }
+    );
+    assert_eq!(
+        run(&[Kind::Delegated, Kind::Suspended, Kind::Resumed]).driver,
+        Driver::Requeue { generation: 3, sequence: None }
+    );
 }
 
 #[test]

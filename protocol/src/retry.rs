@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::fault::Failure;
+use crate::limits::RETRY_AFTER_MAX;
 
 /// How often and how patiently a skill's tasks are tried again.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,7 +58,9 @@ impl RetryPolicy {
         match failure {
             Failure::Permanent => Verdict::GiveUp,
             Failure::Lost => Verdict::Retry { after: Duration::ZERO },
-            Failure::Transient { retry_after: Some(after) } => Verdict::Retry { after },
+            Failure::Transient { retry_after: Some(after) } => {
+                Verdict::Retry { after: after.min(RETRY_AFTER_MAX) }
+            }
             Failure::Transient { retry_after: None } => {
                 Verdict::Retry { after: self.backoff(failures, chance) }
             }
@@ -86,7 +89,9 @@ mod tests {
         let policy = RetryPolicy { jitter: 0.0, ..RetryPolicy::default() };
         let transient = Failure::Transient { retry_after: None };
         let asked = Failure::Transient { retry_after: Some(ms(7_000)) };
+        let for_ever = Failure::Transient { retry_after: Some(Duration::MAX) };
         for (failure, failures, expected) in [
+            (for_ever, 1, Verdict::Retry { after: RETRY_AFTER_MAX }),
             (transient, 1, Verdict::Retry { after: ms(200) }),
             (transient, 2, Verdict::Retry { after: ms(400) }),
             (transient, 4, Verdict::Retry { after: ms(1_600) }),

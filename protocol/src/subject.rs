@@ -209,6 +209,18 @@ impl Subjects {
         format!("{}.call.*", self.prefix)
     }
 
+    /// Where coordinators answer which skill meets a need (core NATS only).
+    #[must_use]
+    pub fn resolve(&self) -> String {
+        format!("{}.resolve", self.prefix)
+    }
+
+    /// Asks for a list of tasks, as whoever keeps a read model knows them (core NATS only).
+    #[must_use]
+    pub fn query(&self) -> String {
+        format!("{}.query.tasks", self.prefix)
+    }
+
     /// Where a node says which deliveries it has in hand (core NATS only).
     #[must_use]
     pub fn holding(&self, node: &NodeName) -> String {

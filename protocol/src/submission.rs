@@ -306,7 +306,7 @@ fn printable(headers: &Headers, name: &str) -> Option<String> {
 
 /// A deadline: a point in time, or a duration counted from when the message was stored.
 fn deadline(text: &str, stored_at: Timestamp) -> Result<Timestamp, String> {
-    if let Ok(at) = Timestamp::parse(text) {
+    if let Ok(at) = Timestamp::parse_bounded(text) {
         return Ok(at);
     }
     let wait = text
@@ -321,7 +321,10 @@ fn deadline(text: &str, stored_at: Timestamp) -> Result<Timestamp, String> {
 
 /// A subject that results may be sent to: one of the submitter's, never one of the mesh's or the server's,
 /// which the node might be allowed to write and the submitter not.
-fn reply_subject(subjects: &Subjects, text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// With what is wrong with the text.
+pub fn reply_subject(subjects: &Subjects, text: &str) -> Result<String, String> {
     let first = text.split('.').next().unwrap_or_default();
     if text.len() > 256 || text.split('.').any(str::is_empty) {
         return Err("a reply subject has 1 to 256 characters and no empty token".to_owned());

@@ -60,6 +60,12 @@ fn metadata(log: &TaskLog) -> Map<String, Value> {
     if let Some(at) = log.not_before {
         put("notBefore", json!(at));
     }
+    if let Some(waiting_for) = &log.waiting_for {
+        put("waitingFor", json!(waiting_for));
+    }
+    if let Some(at) = log.until {
+        put("until", json!(at));
+    }
     facts
 }
 

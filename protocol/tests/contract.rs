@@ -113,6 +113,85 @@ fn schemas_carry_all_they_refer_to_and_mean_the_same_by_the_same_name() {
     }
 }
 
+/// Every place of a schema that an example can show: a member by its name, a word of a list by itself.
+fn places(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(members) => {
+            for (name, inner) in members {
+                let path = format!("{path}/{name}");
+                match name.as_str() {
+                    "if" | "not" => {}
+                    "enum" => {
+                        let words = inner.as_array().unwrap();
+                        found.extend(words.iter().map(|word| format!("{path}/{word}")));
+                    }
+                    "properties" => {
+                        for (member, inner) in inner.as_object().unwrap() {
+                            found.insert(format!("{path}/{member}"));
+                            places(inner, &format!("{path}/{member}"), found);
+                        }
+                    }
+                    _ => places(inner, &path, found),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for (at, inner) in items.iter().enumerate() {
+                places(inner, &format!("{path}/{at}"), found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The places of a schema that a document shows.
+fn shown(root: &Value, schema: &Value, path: &str, value: &Value, found: &mut BTreeSet<String>) {
+    let Some(members) = schema.as_object() else { return };
+    for (name, inner) in members {
+        let path = format!("{path}/{name}");
+        match (name.as_str(), inner) {
+            ("$ref", Value::String(target)) => {
+                let definition = root.pointer(&target[1..]).unwrap();
+                shown(root, definition, &target[1..], value, found);
+            }
+            ("enum", _) => {
+                found.insert(format!("{path}/{value}"));
+            }
+            ("properties", Value::Object(properties)) => {
+                for (member, inner) in properties {
+                    if let Some(value) = value.get(member) {
+                        let path = format!("{path}/{member}");
+                        found.insert(path.clone());
+                        shown(root, inner, &path, value, found);
+                    }
+                }
+            }
+            ("items", _) => {
+                let items = value.as_array().into_iter().flatten();
+                items.for_each(|item| shown(root, inner, &path, item, found));
+            }
+            ("then" | "else", _) => {
+                let tags = members["if"]["properties"].as_object().unwrap();
+                let holds = tags.iter().all(|(tag, it)| value.get(tag) == Some(&it["const"]));
+                if holds == (name == "then") {
+                    shown(root, inner, &path, value, found);
+                }
+            }
+            ("allOf" | "anyOf" | "oneOf", Value::Array(cases)) => {
+                for (at, inner) in cases.iter().enumerate() {
+                    shown(root, inner, &format!("{path}/{at}"), value, found);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The place within what schemas share, if it is there.
+fn shared(place: &str) -> &str {
+    place.find("/$defs/").map_or(place, |at| &place[at..])
+}
+
 #[test]
 fn nothing_is_without_an_example() {
     for verdict in ["valid", "invalid"] {
@@ -121,12 +200,32 @@ fn nothing_is_without_an_example() {
         let listed: BTreeSet<_> = contract::ALL.iter().map(|contract| contract.name).collect();
         assert_eq!(shown, listed, "{verdict}");
     }
-    let entries: BTreeSet<_> = examples("valid")
+    let examples = examples("valid");
+    let (mut all, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    for contract in &contract::ALL {
+        let source = source(contract);
+        places(&source, contract.name, &mut all);
+        for example in examples.iter().filter(|example| example.schema == contract.name) {
+            shown(&source, &source, contract.name, &example.value(), &mut seen);
+        }
+    }
+    // What is defined under one name means the same everywhere: it is enough to show it once.
+    let all: BTreeSet<_> = all.iter().map(|place| shared(place)).collect();
+    let seen: BTreeSet<_> = seen.iter().map(|place| shared(place)).collect();
+    let missing: Vec<_> = all.difference(&seen).collect();
+    assert!(missing.is_empty(), "no valid example shows {missing:#?}");
+}
+
+#[test]
+fn the_schema_of_an_entry_lists_every_type() {
+    let source = source(contract::find("entry").unwrap());
+    let listed: BTreeSet<_> = source["$defs"]["event"]["properties"]["type"]["enum"]
+        .as_array()
+        .unwrap()
         .iter()
-        .filter(|example| example.schema == "entry")
-        .map(|example| example.value()["event"]["type"].as_str().unwrap().to_owned())
+        .map(|name| name.as_str().unwrap())
         .collect();
-    assert_eq!(entries, Kind::ALL.iter().map(|kind| kind.name().to_owned()).collect());
+    assert_eq!(listed, Kind::ALL.iter().map(|kind| kind.name()).collect());
 }
 
 #[test]

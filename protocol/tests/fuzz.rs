@@ -75,6 +75,7 @@ fn envelopes() -> Vec<Seed> {
             .collect();
         for start in [
             "weft.task.echo.acme",
+            "weft.task.echo.acme.case-812",
             "weft.run.echo\nWeft-Task-Id:s4\nWeft-Owner:acme\nWeft-Generation:3",
         ] {
             let before = format!("{start}{lines}").into_bytes();
@@ -104,12 +105,50 @@ fn schemas() -> Vec<Seed> {
     sources.into_iter().flat_map(each).collect()
 }
 
+/// Headers of what is said to a task, in front of a body that suits them.
+fn inputs() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let bodies = [("message.", ""), ("decision.", "Weft-Input:decision\n")];
+    for (prefix, lines) in bodies {
+        for document in examples(prefix) {
+            for more in ["", "Weft-Input:signal\nWeft-Name:paid\n"] {
+                let before = format!("{more}{lines}Content-Type:application/a2a+json\n\0");
+                let document = Some((document.clone(), Form::Json));
+                seeds.push(Seed { before: before.into_bytes(), document, after: Vec::new() });
+            }
+        }
+    }
+    seeds
+}
+
+/// Requests, each before decisions about it.
+fn approvals() -> Vec<Seed> {
+    let requests: Vec<_> = examples("entry.")
+        .into_iter()
+        .filter_map(|entry| {
+            entry.pointer("/event/waitingFor/request").filter(|it| it.is_object()).cloned()
+        })
+        .collect();
+    let mut seeds = Vec::new();
+    for request in requests {
+        for decision in examples("decision.") {
+            let mut after = vec![0];
+            after.extend(decision.to_string().into_bytes());
+            let document = Some((request.clone(), Form::Json));
+            seeds.push(Seed { before: Vec::new(), document, after });
+        }
+    }
+    seeds
+}
+
 /// Inputs of a target that reach far into its decoder.
 fn seeds(target: &str) -> Vec<Seed> {
     match target {
         "body" => bodies(),
         "entry" => documents("entry.", &[Form::Json]),
         "envelope" => envelopes(),
+        "input" => inputs(),
+        "approval" => approvals(),
         "msgpack" => documents("message.", &[Form::Msgpack]),
         "contract" => documents("", &[Form::Json, Form::Msgpack]),
         "schema" => schemas(),
@@ -159,6 +198,16 @@ fn entry_holds_for_20000_inputs() {
 #[test]
 fn envelope_holds_for_20000_inputs() {
     bounded("envelope", 20_000);
+}
+
+#[test]
+fn input_holds_for_20000_inputs() {
+    bounded("input", 20_000);
+}
+
+#[test]
+fn approval_holds_for_20000_inputs() {
+    bounded("approval", 20_000);
 }
 
 #[test]

@@ -3,17 +3,24 @@
 //! Defaults stand below the file, the file below the environment, the environment below the flags; the last two
 //! are laid over by the commands through `clap`. One file serves every role: each reads its own sections.
 
+mod guard;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use guard::{ApprovalSection, DEGRADE_BELOW_DEFAULT, GuardSection, OnBudget};
+use protocol::card::{OnMessage, Order};
 use protocol::id::{NodeName, Skill};
-use protocol::limits::{CANCEL_GRACE_DEFAULT, DRAIN_GRACE_DEFAULT, LEASE_DEFAULT};
+use protocol::limits::{
+    CANCEL_GRACE_DEFAULT, CANCEL_GRACE_MAX, DRAIN_GRACE_DEFAULT, LEASE_DEFAULT,
+};
 use protocol::retry::RetryPolicy;
 use protocol::subject::{PREFIX_DEFAULT, Subjects};
 use protocol::topology::Capacity;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// A duration in words: `500ms`, `30s`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +44,14 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// The file as it is written.
+/// The file as it is written: sections that are read one by one, so that one fault does not hide another.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawFile {
-    bus: RawBus,
-    node: RawNode,
-    coordinator: RawCoordinator,
-    agents: Vec<RawAgent>,
+    bus: toml::Table,
+    node: toml::Table,
+    coordinator: toml::Table,
+    agents: Vec<toml::Table>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -76,19 +83,21 @@ struct RawCoordinator {
     http: Option<String>,
     system_servers: Option<String>,
     system_credentials: Option<PathBuf>,
+    read_model: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct RawAgent {
-    skill: String,
-    kind: String,
+    skill: Option<String>,
+    kind: Option<String>,
     concurrency: Option<usize>,
     timeout: Option<Span>,
     cancel_grace: Option<Span>,
-    #[serde(default)]
-    retry: RawRetry,
-    #[serde(default)]
+    on_message: OnMessage,
+    order: Order,
+    retry: toml::Table,
+    guard: toml::Table,
     options: toml::Table,
 }
 
@@ -149,6 +158,8 @@ pub struct CoordinatorSection {
     pub system_servers: Option<String>,
     /// A `.creds` file for the system account.
     pub system_credentials: Option<PathBuf>,
+    /// The file of the read model; without it this coordinator keeps none.
+    pub read_model: Option<PathBuf>,
 }
 
 /// One agent.
@@ -164,8 +175,14 @@ pub struct AgentSection {
     pub timeout: Duration,
     /// How long a canceled attempt may take to end by itself.
     pub cancel_grace: Duration,
+    /// What becomes of a message that comes for a task while it runs.
+    pub on_message: OnMessage,
+    /// What keeps its order.
+    pub order: Order,
     /// The retry policy.
     pub retry: RetryPolicy,
+    /// What watches over its calls.
+    pub guard: GuardSection,
     /// What only this kind understands.
     pub options: serde_json::Value,
 }
@@ -178,6 +195,12 @@ pub const CONCURRENCY_MAX: usize = 4096;
 pub const BYTES_IN_FLIGHT_DEFAULT: usize = 512 * 1024 * 1024;
 /// How long one attempt may take, unless the file says otherwise.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// The longest duration that a setting may have. Longer ones are mistakes, and clocks cannot add the longest.
+pub const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// The shortest lease.
+const LEASE_MIN: Duration = Duration::from_secs(1);
+/// The shortest time that an attempt may be given.
+const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// What is wrong with the settings, all of it.
 #[derive(Debug, thiserror::Error)]
@@ -217,8 +240,9 @@ impl Settings {
     /// # Errors
     /// All faults, each with its place.
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        let raw = toml::from_str::<RawFile>(text).map_err(|error| vec![error.to_string()])?;
+        let table = text.parse::<toml::Table>().map_err(|error| vec![error.to_string()])?;
         let mut faults = Faults::default();
+        let raw = faults.section("", table);
         let settings = faults.settings(raw);
         if faults.0.is_empty() { Ok(settings) } else { Err(faults.0) }
     }
@@ -245,27 +269,55 @@ impl Faults {
         value
     }
 
+    fn span(
+        &mut self,
+        place: &str,
+        span: Option<Span>,
+        default: Duration,
+        (low, high): (Duration, Duration),
+    ) -> Duration {
+        let wait = span.map_or(default, |span| span.0);
+        if wait < low || wait > high {
+            self.0.push(format!("{place}: {wait:?} is not between {low:?} and {high:?}"));
+        }
+        wait
+    }
+
+    /// Reads a section. A key that cannot be read is a fault, and the others are read all the same.
+    fn section<T: DeserializeOwned + Default>(&mut self, place: &str, mut table: toml::Table) -> T {
+        let dot = if place.is_empty() { "" } else { "." };
+        table.retain(|key: &str, value: &mut toml::Value| {
+            let alone = toml::Table::from_iter([(key.to_owned(), value.clone())]);
+            let read = alone.try_into::<T>();
+            let reason = |error: toml::de::Error| error.message().trim().to_owned();
+            self.take(&format!("{place}{dot}{key}"), read.map_err(reason)).is_some()
+        });
+        // What is left was readable key by key.
+        table.try_into().unwrap_or_default()
+    }
+
     fn settings(&mut self, raw: RawFile) -> Settings {
         let RawFile { bus, node, coordinator, agents } = raw;
+        let bus: RawBus = self.section("bus", bus);
+        let coordinator: RawCoordinator = self.section("coordinator", coordinator);
         let default = Capacity::default();
         let replicas = bus.replicas.unwrap_or(default.replicas);
         if !matches!(replicas, 1 | 3 | 5) {
             self.0.push(format!("bus.replicas: {replicas} is none of 1, 3, 5"));
         }
-        let lease = bus.lease.map_or(LEASE_DEFAULT, |span| span.0);
-        if lease < Duration::from_secs(1) {
-            self.0.push("bus.lease: less than 1s would be lost to a passing stall".to_owned());
-        }
+        let lease = self.span("bus.lease", bus.lease, LEASE_DEFAULT, (LEASE_MIN, SPAN_MAX));
         let prefix = bus.prefix.as_deref().unwrap_or(PREFIX_DEFAULT);
         let mut seen = BTreeMap::new();
         let agents = (0..)
             .zip(agents)
             .filter_map(|(at, agent)| {
                 let place = format!("agents[{at}]");
-                if let Some(first) = seen.insert(agent.skill.clone(), at) {
+                let agent: RawAgent = self.section(&place, agent);
+                if let Some(skill) = &agent.skill
+                    && let Some(first) = seen.insert(skill.clone(), at)
+                {
                     self.0.push(format!(
-                        "{place}.skill: {:?} is already served by agents[{first}]",
-                        agent.skill
+                        "{place}.skill: {skill:?} is already served by agents[{first}]"
                     ));
                 }
                 self.agent(&place, agent)
@@ -286,6 +338,7 @@ impl Faults {
                 http: coordinator.http,
                 system_servers: coordinator.system_servers,
                 system_credentials: coordinator.system_credentials,
+                read_model: coordinator.read_model,
             },
             agents,
         }
@@ -295,7 +348,8 @@ impl Faults {
         name.and_then(|name| self.take(place, NodeName::parse(&name)))
     }
 
-    fn node(&mut self, raw: RawNode) -> NodeSection {
+    fn node(&mut self, table: toml::Table) -> NodeSection {
+        let raw: RawNode = self.section("node", table);
         let group_commit = raw.group_commit.unwrap_or_else(|| "auto".to_owned());
         if !matches!(group_commit.as_str(), "auto" | "on" | "off") {
             self.0.push(format!("node.group_commit: {group_commit:?} is none of auto, on, off"));
@@ -303,7 +357,12 @@ impl Faults {
         NodeSection {
             name: self.name("node.name", raw.name),
             http: raw.http,
-            drain_grace: raw.drain_grace.map_or(DRAIN_GRACE_DEFAULT, |span| span.0),
+            drain_grace: self.span(
+                "node.drain_grace",
+                raw.drain_grace,
+                DRAIN_GRACE_DEFAULT,
+                (Duration::ZERO, SPAN_MAX),
+            ),
             group_commit,
             provision: raw.provision.unwrap_or(true),
             bytes_in_flight_max: raw.bytes_in_flight_max.unwrap_or(BYTES_IN_FLIGHT_DEFAULT),
@@ -317,17 +376,46 @@ impl Faults {
             1,
             CONCURRENCY_MAX,
         );
-        let retry = self.retry(place, &raw.retry);
+        let retry = self.section(&format!("{place}.retry"), raw.retry);
+        let retry = self.retry(place, &retry);
+        let guard = self.section(&format!("{place}.guard"), raw.guard);
+        let guard = self.guard(&format!("{place}.guard"), guard);
+        let timeout = self.span(
+            &format!("{place}.timeout"),
+            raw.timeout,
+            TIMEOUT_DEFAULT,
+            (TIMEOUT_MIN, SPAN_MAX),
+        );
+        let cancel_grace = self.span(
+            &format!("{place}.cancel_grace"),
+            raw.cancel_grace,
+            CANCEL_GRACE_DEFAULT,
+            (Duration::ZERO, CANCEL_GRACE_MAX),
+        );
         let options = self.take(&format!("{place}.options"), serde_json::to_value(raw.options))?;
+        let skill = self.required(&format!("{place}.skill"), raw.skill);
+        let kind = self.required(&format!("{place}.kind"), raw.kind);
         Some(AgentSection {
-            skill: self.take(&format!("{place}.skill"), Skill::parse(&raw.skill))?,
-            kind: raw.kind,
+            skill: self.take(&format!("{place}.skill"), Skill::parse(&skill?))?,
+            kind: kind?,
             concurrency,
-            timeout: raw.timeout.map_or(TIMEOUT_DEFAULT, |span| span.0),
-            cancel_grace: raw.cancel_grace.map_or(CANCEL_GRACE_DEFAULT, |span| span.0),
+            timeout,
+            cancel_grace,
+            on_message: raw.on_message,
+            order: raw.order,
             retry,
+            guard,
             options,
         })
+    }
+
+    /// A key that has no default. One that is there and cannot be read has been told already.
+    fn required(&mut self, place: &str, value: Option<String>) -> Option<String> {
+        let told = self.0.iter().any(|fault| fault.starts_with(&format!("{place}:")));
+        if value.is_none() && !told {
+            self.0.push(format!("{place}: is missing"));
+        }
+        value
     }
 
     fn retry(&mut self, place: &str, raw: &RawRetry) -> RetryPolicy {
@@ -337,74 +425,28 @@ impl Faults {
         let jitter = raw.jitter.unwrap_or(default.jitter);
         RetryPolicy {
             attempts_max: self.within(&format!("{place}.retry.attempts_max"), attempts, 1, 1000),
-            backoff_first: raw.backoff_first.map_or(default.backoff_first, |span| span.0),
+            backoff_first: self.span(
+                &format!("{place}.retry.backoff_first"),
+                raw.backoff_first,
+                default.backoff_first,
+                (Duration::ZERO, SPAN_MAX),
+            ),
             backoff_factor: self.within(
                 &format!("{place}.retry.backoff_factor"),
                 factor,
                 1.0,
                 100.0,
             ),
-            backoff_max: raw.backoff_max.map_or(default.backoff_max, |span| span.0),
+            backoff_max: self.span(
+                &format!("{place}.retry.backoff_max"),
+                raw.backoff_max,
+                default.backoff_max,
+                (Duration::ZERO, SPAN_MAX),
+            ),
             jitter: self.within(&format!("{place}.retry.jitter"), jitter, 0.0, 1.0),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_faults_are_reported_together_with_their_places() {
-        let faults = Settings::parse(
-            r#"
-            [bus]
-            replicas = 2
-            prefix = "a.b"
-            [node]
-            group_commit = "maybe"
-            [[agents]]
-            skill = "echo"
-            kind = "echo"
-            concurrency = 0
-            [[agents]]
-            skill = "echo"
-            kind = "echo"
-            [agents.retry]
-            jitter = 2.0
-            "#,
-        )
-        .unwrap_err();
-        let places: Vec<_> = faults.iter().filter_map(|fault| fault.split(':').next()).collect();
-        for place in [
-            "bus.replicas",
-            "bus.prefix",
-            "node.group_commit",
-            "agents[0].concurrency",
-            "agents[1].skill",
-            "agents[1].retry.jitter",
-        ] {
-            assert!(places.contains(&place), "{place} is missing in {faults:?}");
-        }
-    }
-
-    #[test]
-    fn a_misspelt_key_is_an_error() {
-        assert!(Settings::parse("[node]\ndrain_grase = \"3s\"").is_err());
-        assert!(
-            Settings::parse("[[agents]]\nskill = \"a\"\nkind = \"echo\"\ntimeout = \"soon\"")
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn what_is_left_out_has_a_default() {
-        let settings =
-            Settings::parse("[[agents]]\nskill = \"a\"\nkind = \"echo\"\ntimeout = \"1m 30s\"")
-                .unwrap();
-        assert_eq!(settings.agents[0].timeout, Duration::from_secs(90));
-        assert_eq!(settings.agents[0].concurrency, CONCURRENCY_DEFAULT);
-        assert_eq!(settings.capacity, Capacity::default());
-        assert_eq!(Settings::without_file().node.group_commit, "auto");
-    }
-}
+mod tests;

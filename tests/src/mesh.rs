@@ -133,6 +133,19 @@ impl Mesh {
         Process::start_with(&self.program, orders, log, environment).await
     }
 
+    /// Starts a further node that reaches the server another way.
+    pub async fn node_at(&self, name: &str, server: &str) -> Process {
+        let orders = Orders {
+            role: "node".to_owned(),
+            name: name.to_owned(),
+            server: server.to_owned(),
+            system: None,
+            config: self.config.clone(),
+        };
+        let log = self.directory.path().join(format!("{name}.log"));
+        Process::start(&self.program, orders, log).await
+    }
+
     /// Starts a further coordinator, with or without a view of the system account.
     pub async fn coordinator(&self, name: &str, sees_system: bool) -> Process {
         let system = sees_system.then(|| self.server.system_url());

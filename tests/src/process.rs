@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+/// How long a process may take until it is ready. One that starts without a leader waits for as long.
+const READY_LIMIT: Duration = runtime::bus::START_PATIENCE;
+
 /// What a process is told to be, as JSON in its only argument.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Orders {
@@ -98,7 +101,7 @@ impl Process {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
+        let first = tokio::time::timeout(READY_LIMIT, lines.next_line()).await;
         let line = match first {
             Ok(Ok(Some(line))) => line,
             other => {

@@ -70,7 +70,7 @@ async fn nothing_is_lost_and_nothing_is_committed_twice() {
     let mut random = StdRng::seed_from_u64(seed);
     let plan = load::plan(&mut random, count);
     let (mut mesh, first) = Mesh::start(PROGRAM, AGENTS).await;
-    let coordinators = vec![first, mesh.coordinator("c1", false).await];
+    let coordinators = vec![first, mesh.coordinator("c1", true).await];
     let mut nodes = Vec::new();
     for name in ["n0", "n1", "n2"] {
         nodes.push(mesh.node(name).await);

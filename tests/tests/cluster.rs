@@ -13,7 +13,8 @@ use std::time::Duration;
 use client::{Client, Receipt};
 use futures_util::StreamExt as _;
 use protocol::header::Headers;
-use runtime::bus::Bus;
+use runtime::bus::{Bus, RollCall, SystemBus};
+use runtime::clock::Clock;
 use runtime::nats_server::{Cluster, ClusterSettings, SyncInterval};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -46,6 +47,15 @@ backoff_first = "50ms"
 "#;
 
 async fn start(cluster: &Cluster, role: &str, name: &str, folder: &Path) -> Process {
+    launch(cluster, role, name, folder).await
+}
+
+fn launch(
+    cluster: &Cluster,
+    role: &str,
+    name: &str,
+    folder: &Path,
+) -> impl Future<Output = Process> + use<> {
     let orders = Orders {
         role: role.to_owned(),
         name: name.to_owned(),
@@ -54,7 +64,7 @@ async fn start(cluster: &Cluster, role: &str, name: &str, folder: &Path) -> Proc
         config: CONFIG.to_owned(),
     };
     let log: PathBuf = folder.join(format!("{name}.log"));
-    Process::start(PROGRAM, orders, log).await
+    Process::start(PROGRAM, orders, log)
 }
 
 async fn stream_info(bus: &Bus, stream: &str) -> Option<Value> {
@@ -154,4 +164,88 @@ async fn a_cluster_that_loses_its_leaders_loses_no_task() {
     for process in &mut processes {
         assert!(process.is_running(), "{} has exited:\n{}", process.orders.name, process.said());
     }
+}
+
+/// Starts three servers and a coordinator that creates the streams, and kills all but the first server.
+async fn without_quorum(folder: &Path) -> Cluster {
+    let settings = ClusterSettings::new(folder.join("nats"));
+    let mut cluster = Cluster::start(&nats_server().await, &settings).await.unwrap();
+    let mut first = start(&cluster, "coordinator", "first", folder).await;
+    first.terminate();
+    assert!(first.ended().await.success(), "{}", first.said());
+    for member in [1, 2] {
+        cluster.kill(member).await.unwrap();
+    }
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_that_start_without_a_leader_wait_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = without_quorum(folder.path()).await;
+    let logs = ["c0", "n0"].map(|name| folder.path().join(format!("{name}.log")));
+    let (coordinator, node) = (
+        launch(&cluster, "coordinator", "c0", folder.path()),
+        launch(&cluster, "node", "n0", folder.path()),
+    );
+    let healing = async {
+        for log in &logs {
+            wait_until(&format!("{} says what it waits for", log.display()), HEALED, || async {
+                let said = std::fs::read_to_string(log).unwrap_or_default();
+                said.contains("waiting for the servers").then_some(())
+            })
+            .await;
+        }
+        for member in [1, 2] {
+            cluster.restart(member).await.unwrap();
+        }
+        cluster.wait_ready().await.unwrap();
+    };
+    let (coordinator, node, ()) = tokio::join!(coordinator, node, healing);
+    let (mut coordinator, mut node) = (coordinator, node);
+    let bus = Bus::connect(bus_settings(&cluster.client_url(), "test")).await.unwrap();
+    let client = Client::new(bus);
+    wait_until("a task has ended", HEALED, || async {
+        client.submit(submission("echo", "x")).await.ok()?;
+        unfinished(&client).await.ok().filter(BTreeSet::is_empty)
+    })
+    .await;
+    for process in [&mut coordinator, &mut node] {
+        assert!(process.is_running(), "{}", process.said());
+        assert!(!process.said().contains("enable it"), "{}", process.said());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_diagnosis_tells_silence_from_a_missing_permission() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = without_quorum(folder.path()).await;
+    let bus = wait_until("a connection", HEALED, || async {
+        Bus::connect_to_diagnose(bus_settings(&cluster.client_url(), "test")).await.ok()
+    })
+    .await;
+    let system = SystemBus::connect(bus_settings(&cluster.system_url(), "test")).await.unwrap();
+    // A leader that has lost the others goes on for some seconds.
+    wait_until("nobody answers for the streams", HEALED, || async {
+        let found = bus.diagnose(None, &Clock::system()).await;
+        assert_eq!((found.missing.len(), found.unreadable.len()), (0, 0), "{found:?}");
+        let known = found.can_read("WEFT_LOG") || found.knows_consumers("WEFT_INBOX");
+        (!known && !found.leaderless.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(system.roll_call().await, Some(RollCall { answered: 1, of: 3 }));
+
+    cluster.restart(1).await.unwrap();
+    cluster.wait_ready().await.unwrap();
+    wait_until("the third server's copies are told", HEALED, || async {
+        let found = bus.diagnose(None, &Clock::system()).await;
+        let is_told = |stream: &str| {
+            let mut lagging = found.lagging.iter();
+            lagging.any(|copy| copy.stream == stream && copy.server == "n3" && copy.offline)
+        };
+        let told = is_told("stream WEFT_LOG") && is_told("stream WEFT_INBOX");
+        (found.leaderless.is_empty() && told).then_some(())
+    })
+    .await;
+    assert_eq!(system.roll_call().await, Some(RollCall { answered: 2, of: 3 }));
 }

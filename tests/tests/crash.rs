@@ -14,13 +14,17 @@ use std::time::Duration;
 use futures_util::future::select_all;
 use protocol::entry::Entry;
 use protocol::lifecycle::Phase;
+use protocol::limits::HEARTBEAT_TTL;
 use protocol::log::{AttemptOutcome, TaskLog};
 use protocol::{TaskId, Timestamp};
 use runtime::clock::Clock;
 use serde_json::json;
+use tokio::time::{Instant, timeout};
+use weft_tests::http::{get, series};
 use weft_tests::mesh::{AGENTS, Mesh};
 use weft_tests::oracle::Oracle;
-use weft_tests::process::Process;
+use weft_tests::process::{Orders, Process};
+use weft_tests::proxy::Proxy;
 use weft_tests::wait::wait_until;
 use weft_tests::work::{SOON, kinds, marks, output};
 
@@ -95,6 +99,85 @@ async fn a_killed_node_is_replaced_at_once_and_committed_steps_stay() {
     println!("kill -9 to the next attempt's first entry, with system events: {gaps:?}");
     assert!(gaps[KILLS / 2] < Duration::from_millis(100), "{gaps:?}");
     assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_two_coordinators_a_kill_costs_each_task_one_attempt() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let other = mesh.coordinator("c1", true).await;
+    let mut victim = mesh.node("n0").await;
+    let tasks = claimed(&mesh, 10, 1_000).await;
+    let _heirs = [mesh.node("n1").await, mesh.node("n2").await];
+    // The slower of the two, if it hears of the end at all, hears of it when the heirs are at work.
+    other.freeze();
+    victim.kill().await;
+    let killed_at = Instant::now();
+    let taken_over = async {
+        for task in &tasks {
+            mesh.until(task, "a second attempt", |log| log.last().unwrap().attempt == 2).await;
+        }
+    };
+    timeout(Duration::from_secs(1), taken_over).await.ok();
+    other.thaw();
+    wait_until("the dead node is out of the registry", SOON, || async {
+        let agents = mesh.client.agents().await.unwrap();
+        (agents.iter().all(|agent| agent.node.as_str() != "n0")).then_some(())
+    })
+    .await;
+    let gone_after = killed_at.elapsed();
+    assert!(gone_after < HEARTBEAT_TTL / 3, "by its connection and not by time: {gone_after:?}");
+    for task in &tasks {
+        mesh.end_of(task).await;
+        let entries = mesh.entries(task).await;
+        assert_eq!(entries.last().unwrap().attempt, 2, "{task}: {entries:#?}");
+    }
+    let agents = mesh.client.agents().await.unwrap();
+    assert_eq!(agents.len(), 4, "the heirs are still there: {agents:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_reconnects_keeps_its_work() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let _other = mesh.coordinator("c1", true).await;
+    let proxy = Proxy::start(&mesh.server.client_url()).await;
+    let orders = Orders {
+        role: "node".to_owned(),
+        name: "n0".to_owned(),
+        server: proxy.url(&mesh.server.client_url()),
+        system: None,
+        config: AGENTS.to_owned(),
+    };
+    let node = Process::start(PROGRAM, orders, mesh.folder().join("n0.log")).await;
+    let tasks = claimed(&mesh, 10, 3_000).await;
+    let _tempted = mesh.node("n1").await;
+    for cut in 1..=3 {
+        proxy.cut();
+        wait_until("connected again", SOON, || async {
+            let (_, text) = get(node.http.as_ref().unwrap(), "/metrics").await?;
+            let reconnects = series(&text, "weft_bus_reconnects_total")?;
+            let connected = series(&text, "weft_bus_connected")?;
+            (reconnects >= f64::from(cut) && connected == 1.0).then_some(())
+        })
+        .await;
+    }
+    for task in &tasks {
+        mesh.end_of(task).await;
+        let entries = mesh.entries(task).await;
+        assert_eq!(kinds(&entries), ["claimed", "completed"], "{task}");
+        assert_eq!(entries.last().unwrap().attempt, 1, "{task}");
+    }
+}
+
+/// Submits tasks that take so many milliseconds, and waits until each is in a node's hand.
+async fn claimed(mesh: &Mesh, count: usize, sleep_ms: u64) -> Vec<TaskId> {
+    let mut tasks = Vec::new();
+    for _ in 0..count {
+        tasks.push(mesh.submit("probe", json!({"sleepMs": sleep_ms})).await);
+    }
+    for task in &tasks {
+        mesh.until_kind(task, "claimed").await;
+    }
+    tasks
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,12 +7,15 @@ use client::{DeadError, DeadLetterEntry, Redrive};
 use protocol::codec;
 use protocol::dead::Cause;
 use protocol::fault::{FailureClass, code};
-use protocol::id::{Owner, Skill};
+use protocol::header::Headers;
+use protocol::id::{Owner, Skill, TaskId};
 use protocol::log::AttemptOutcome;
 use protocol::message::value_of;
+use runtime::bus::Outgoing;
 use serde_json::json;
 use weft_tests::mesh::{AGENTS, Mesh};
-use weft_tests::work::{kinds, marks, output, submission};
+use weft_tests::wait::wait_until;
+use weft_tests::work::{SOON, fault, kinds, marks, output, submission};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mesh-process");
 
@@ -155,6 +158,57 @@ async fn what_could_be_submitted_can_be_sent_again() {
         let number = letters(&mesh).await[0].number;
         mesh.client.discard(number).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_never_run_ends_in_one_letter_and_does_not_come_again() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let _node = mesh.node("n1").await;
+    let bus = mesh.client.bus();
+    let one_letter = async || {
+        wait_until("the letter", SOON, || async {
+            let found = letters(&mesh).await;
+            (found.len() == 1).then_some(found)
+        })
+        .await
+        .remove(0)
+    };
+
+    // Its input has left the inbox before its second attempt.
+    let input = json!({"failUntilAttempt": 1, "retryAfterMs": 5_100});
+    let task = mesh.submit("probe", input).await;
+    mesh.until_kind(&task, "attempt_failed").await;
+    bus.remove(&bus.names().inbox, task.sequence().unwrap()).await.unwrap();
+    let end = mesh.end_of(&task).await;
+    assert_eq!(
+        (end.event.kind().name(), fault(&end).code.as_str()),
+        ("failed", code::OBJECT_MISSING)
+    );
+    let DeadLetterEntry { number, letter } = one_letter().await;
+    assert_eq!((&letter.task, letter.cause), (&task, Cause::Failed));
+    mesh.until_settled("probe").await;
+    mesh.client.discard(number).await.unwrap();
+
+    // Its log is no log.
+    let subject = "weft.log.default.broken".to_owned();
+    bus.store(Outgoing::new(subject, Headers::new(), "{}".into())).await.unwrap();
+    let asked = client::Submission {
+        task_id: TaskId::parse_chosen("broken").ok(),
+        ..submission("echo", "hello")
+    };
+    mesh.client.submit(asked).await.unwrap();
+    let DeadLetterEntry { number, letter } = one_letter().await;
+    assert_eq!((letter.task.as_str(), letter.cause), ("broken", Cause::Malformed));
+    mesh.until_settled("echo").await;
+    mesh.client.discard(number).await.unwrap();
+
+    // Its subject names nobody.
+    let subject = "weft.task.echo.acme@example".to_owned();
+    let stored = bus.store(Outgoing::new(subject, Headers::new(), "hello".into())).await.unwrap();
+    let DeadLetterEntry { letter, .. } = one_letter().await;
+    assert_eq!((letter.cause, letter.fault.code.as_str()), (Cause::Malformed, code::BAD_SUBJECT));
+    assert_eq!(letter.task, TaskId::from_sequence(stored.sequence));
+    mesh.until_settled("echo").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

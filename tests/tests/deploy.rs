@@ -141,6 +141,12 @@ fn the_dockerfile_is_clean_and_copies_what_exists() {
         "the linter accepts anything"
     );
     let dockerfile = text("Dockerfile");
+    // What is shipped has no debug information.
+    let profile = text("Cargo.toml").split("[profile.dist]").nth(1).unwrap().to_owned();
+    assert!(profile.contains("strip = \"symbols\""), "{profile}");
+    for part in [" --profile dist ", "/target/dist/weft "] {
+        assert!(dockerfile.contains(part), "{part:?} is missing in the Dockerfile");
+    }
     assert!(dockerfile.contains("\nUSER 10001"), "it runs as root");
     let copies = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY "));
     for copy in copies.filter(|copy| !copy.starts_with("--from")) {
@@ -170,6 +176,35 @@ fn the_example_shows_every_setting_and_can_be_read() {
     }
     assert!(keys > 20, "only {keys} keys found in the code");
     Settings::parse(&text("deploy/weft.toml")).unwrap();
+}
+
+/// The first block of Python in a document that contains `text`.
+fn python_in(document: &str, text: &str) -> String {
+    let document = self::text(document);
+    let mut blocks = document.split("```python\n").skip(1);
+    let block = blocks.find_map(|rest| rest.split("```").next().filter(|one| one.contains(text)));
+    block.unwrap_or_else(|| panic!("no Python with {text:?}")).to_owned()
+}
+
+#[test]
+fn the_python_in_the_documents_does_what_they_say() {
+    let rule = python_in("README.md", "def task_id") + "\nprint(task_id('acme', 'echo', 'a key'))";
+    let printed = succeed(Command::new("python3").args(["-c", &rule]));
+    let (owner, skill) = ("acme".parse().unwrap(), "echo".parse().unwrap());
+    let key = protocol::id::DedupKey::parse("a key").unwrap();
+    let expected = protocol::TaskId::from_dedup_key(&owner, &skill, &key);
+    assert_eq!(printed.trim(), expected.as_str());
+
+    let agent = python_in("docs/process-agents.md", "from weft_agent import serve");
+    let document = text("docs/process-agents.md");
+    let line = document.lines().find(|line| line.starts_with("{\"type\":\"task\""));
+    let given = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&given, format!("{}\n", line.unwrap())).unwrap();
+    let mut command = Command::new("python3");
+    command.args(["-c", &agent]).env("PYTHONPATH", root().join("sdk/python"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1").stdin(std::fs::File::open(given.path()).unwrap());
+    let said = succeed(&mut command);
+    assert!(said.contains("shouting") && said.contains("\"HELLO\""), "{said}");
 }
 
 /// The ports of one server: clients, monitoring, routes.
@@ -291,7 +326,7 @@ async fn three_servers_with_the_shipped_file_carry_a_mesh_with_the_shipped_setti
     }
     let capacity = Settings::parse(&config).unwrap().capacity;
     let diagnosis = client.bus().diagnose(Some(&capacity), &runtime::clock::Clock::system()).await;
-    assert_eq!((capacity.replicas, diagnosis.noted_sync_always), (3, true));
+    assert_eq!((capacity.replicas, diagnosis.noted_sync_always), (3, Some(true)));
     assert!(diagnosis.missing.is_empty() && diagnosis.differences.is_empty(), "{diagnosis:?}");
     let echo = client.bus().consumer(&client.bus().names().inbox, "skill-echo").await.unwrap();
     assert!(echo.sync_always, "nodes do not learn that the servers sync every write");

@@ -2,6 +2,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "helpers of tests fail the test that calls them"
 )]
 #![expect(
@@ -16,6 +18,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use protocol::log::{AttemptOutcome, TaskLog};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, interval, timeout};
 use weft_tests::mesh::{AGENTS, Mesh};
 use weft_tests::oracle::{Oracle, unfinished};
@@ -111,6 +116,87 @@ async fn what_outlasts_the_grace_is_given_back_without_costing_an_attempt() {
     }
     assert_eq!(mesh.end_of(&queued).await.by.as_str(), "n1");
     assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+/// A way to the server on which one acknowledgement can be held back.
+struct Muffled {
+    url: String,
+    held: Arc<AtomicBool>,
+}
+
+impl Muffled {
+    /// Passes everything on, but the first acknowledgement of an append to a log only once it is not `held`.
+    async fn open(server: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let held = Arc::new(AtomicBool::new(true));
+        let (server, until) = (server.trim_start_matches("nats://").to_owned(), Arc::clone(&held));
+        tokio::spawn(async move {
+            while let Ok((node, _)) = listener.accept().await {
+                let server = TcpStream::connect(&server).await.unwrap();
+                let ((hear, mut tell), (mut read, write)) =
+                    (server.into_split(), node.into_split());
+                tokio::spawn(async move { tokio::io::copy(&mut read, &mut tell).await });
+                tokio::spawn(pass_all_but_one(hear, write, Arc::clone(&until)));
+            }
+        });
+        Self { url, held }
+    }
+}
+
+async fn pass_all_but_one(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    held: Arc<AtomicBool>,
+) -> std::io::Result<()> {
+    const STORED: &[u8] = b"{\"stream\":\"WEFT_LOG\"";
+    let (mut bytes, mut kept) = (vec![0; 64 * 1024], None);
+    let mut tick = interval(Duration::from_millis(5));
+    loop {
+        tokio::select! {
+            count = from.read(&mut bytes) => {
+                let chunk = &bytes[..count?];
+                if chunk.is_empty() {
+                    return Ok(());
+                }
+                let stored = chunk.windows(STORED.len()).any(|window| window == STORED);
+                if stored && kept.is_none() {
+                    kept = Some(chunk.to_vec());
+                } else {
+                    to.write_all(chunk).await?;
+                }
+            }
+            _ = tick.tick() => {
+                if !held.load(Ordering::SeqCst) && let Some(chunk) = &mut kept {
+                    to.write_all(&std::mem::take(chunk)).await?;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_under_way_when_the_grace_ends_costs_no_attempt() {
+    let config = AGENTS.replace("drain_grace = \"5s\"", "drain_grace = \"500ms\"");
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, &config).await;
+    let way = Muffled::open(&mesh.server.client_url()).await;
+    let mut leaving = mesh.node_at("n0", &way.url).await;
+    let task = mesh.submit("probe", json!({"sleepMs": 2_000})).await;
+    // The claim is in the log, and the node does not know it.
+    mesh.until_kind(&task, "claimed").await;
+    leaving.terminate();
+    wait_until("the grace is over", SOON, || async {
+        leaving.said().contains("giving work back").then_some(())
+    })
+    .await;
+    way.held.store(false, Ordering::SeqCst);
+    leaving.ended().await;
+    let _heir = mesh.node("n1").await;
+    mesh.end_of(&task).await;
+    let entries = mesh.entries(&task).await;
+    assert_eq!(kinds(&entries)[..2], ["claimed", "released"], "{:?}", kinds(&entries));
+    let log = TaskLog::fold((1..).zip(entries)).unwrap();
+    assert_eq!(log.failures(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,16 +8,28 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use agent_node::agent::Stop;
+use agent_node::bus_ledger::BusLedger;
+use agent_node::ledger::Ledger;
+use agent_node::scribe::{Scribe, Start};
 use bytes::Bytes;
-use client::Receipt;
+use client::{Receipt, Submission};
 use futures_util::future::join_all;
 use protocol::TaskId;
 use protocol::dead::{Cause, DeadLetter};
-use protocol::entry::Entry;
-use protocol::id::DedupKey;
-use protocol::submission::input_hash;
+use protocol::entry::{Entry, Origin};
+use protocol::id::{DedupKey, NodeName, Skill};
+use protocol::log::TaskLog;
+use protocol::submission::{Queue, Source, input_hash};
+use protocol::time::Timestamp;
+use runtime::clock::Clock;
+use runtime::metric::Metrics;
+use runtime::supervisor::Supervisor;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use weft_tests::http;
 use weft_tests::mesh::{AGENTS, Mesh};
 use weft_tests::oracle::Oracle;
@@ -61,7 +73,7 @@ async fn a_zombie_commits_nothing() {
     for task in &tasks {
         mesh.until(task, "begun", |log| !log.is_empty()).await;
     }
-    let _heir = mesh.node("n1").await;
+    let heir = mesh.node("n1").await;
     zombie.freeze();
     for task in &tasks {
         mesh.until(task, "taken over", |log| !entries_by(log, "n1").is_empty()).await;
@@ -88,7 +100,84 @@ async fn a_zombie_commits_nothing() {
         let artifacts = kinds(&log).iter().filter(|kind| **kind == "artifact").count();
         assert_eq!(artifacts, usize::from(at % 5 == 2), "{:?}", kinds(&log));
     }
+    let mut counted = 0.0;
+    for node in [&zombie, &heir] {
+        let (_, metrics) = http::get(node.http.as_deref().unwrap(), "/metrics").await.unwrap();
+        let name = "weft_tasks_completed_total{skill=\"probe\"}";
+        counted += http::series(&metrics, name).unwrap_or_default();
+    }
+    assert!((counted - TASKS as f64).abs() < 0.5, "only what is in the log counts: {counted}");
     assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_attempts_in_one_millisecond_one_owns_the_log() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let supervisor = Supervisor::new(Metrics::new("test"));
+    let bus = mesh.connect("test").await;
+    let ledger: Arc<dyn Ledger> = Arc::new(BusLedger::new(
+        bus.clone(),
+        Metrics::new("test"),
+        &supervisor,
+        CancellationToken::new(),
+        false,
+    ));
+    let at = Timestamp::from_millis(1_000);
+    let source = Source { queue: Queue::Inbox, sequence: 1 };
+    let scribe = || {
+        let start = Start {
+            task: TaskId::from_sequence(1),
+            origin: Box::new(Origin::bare(Skill::parse("probe").unwrap(), source, at)),
+            log: TaskLog::default(),
+            node: NodeName::parse("n1").unwrap(),
+        };
+        Scribe::new(Arc::clone(&ledger), Arc::clone(bus.subjects()), Clock::fixed(at), start)
+    };
+    let (first, second) = (scribe(), scribe());
+    assert_eq!(first.claim("c").await, Ok(()));
+    assert_eq!(second.claim("c").await, Err(Stop::Fenced));
+    supervisor.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_again_while_it_runs_goes_on_and_is_settled_once() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let node = mesh.node("n1").await;
+    let file = mesh.folder().join("marks");
+    let task = mesh.submit("probe", json!({"sleepMs": 3_000, "mark": file})).await;
+    mesh.until_kind(&task, "claimed").await;
+    let pulled = async || {
+        let (_, text) = http::get(node.http.as_ref().unwrap(), "/metrics").await?;
+        http::series(&text, "weft_pulled_messages_total")
+    };
+    let before = pulled().await.unwrap();
+    // What a coordinator does for a node whose connection broke.
+    let sequence = task.sequence().unwrap();
+    let ack = format!("$JS.ACK.WEFT_INBOX.skill-probe.1.{sequence}.1.1700000000000000000.0");
+    mesh.client.bus().nak(&ack, Duration::ZERO).await;
+    wait_until("it comes again", SOON, || async { (pulled().await? > before).then_some(()) }).await;
+    mesh.end_of(&task).await;
+    assert_eq!(kinds(&mesh.entries(&task).await), ["claimed", "completed"]);
+    assert_eq!(marks(&file).len(), 1);
+    mesh.until_settled("probe").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_id_at_two_skills_is_a_conflict() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let _node = mesh.node("n1").await;
+    let asked = |skill| Submission {
+        task_id: TaskId::parse_chosen("mine").ok(),
+        ..submission(skill, "{}")
+    };
+    let first = mesh.client.submit(asked("echo")).await.unwrap();
+    mesh.end_of(&first.task).await;
+    let second = mesh.client.submit(asked("probe")).await.unwrap();
+    let letters = letters_about(&mesh, &first.task, 1).await;
+    assert_eq!((letters[0].cause, letters[0].origin.skill.as_str()), (Cause::Conflict, "probe"));
+    assert_eq!(letters[0].origin.source.sequence, second.sequence);
+    mesh.until_settled("probe").await;
+    assert_eq!(kinds(&mesh.entries(&first.task).await), ["claimed", "completed"]);
 }
 
 struct Asked {

@@ -8,9 +8,11 @@ use protocol::entry::{Entry, Event};
 use protocol::fault::code;
 use protocol::header::{CONTENT_TYPE, Headers};
 use protocol::id::TaskId;
-use protocol::limits::{DEPTH_MAX, HEADER_BYTES_MAX};
-use runtime::bus::{Outgoing, StoreError};
+use protocol::limits::{CALLS_MAX, DEPTH_MAX, HEADER_BYTES_MAX};
+use runtime::bus::{Outgoing, Pulled, StoreError};
+use runtime::nats_server::ServerSettings;
 use serde_json::json;
+use weft_tests::http::{get, series};
 use weft_tests::mesh::{AGENTS, Mesh};
 use weft_tests::process::Process;
 use weft_tests::raw::RawClient;
@@ -205,6 +207,92 @@ async fn poisoned_headers_cost_no_other_task() {
     let done: std::collections::HashSet<_> =
         marks(&file).into_iter().map(|mark| mark.task).collect();
     assert_eq!(done.len(), POISON.len() * 10);
+}
+
+/// More deliveries in flight before a poisoned one than a sweep looks at in one turn.
+const CROWD: usize = 2_100;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_message_behind_thousands_is_found() {
+    let config = AGENTS.replace("lease = \"2s\"", "lease = \"60s\"");
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, &config).await;
+    let mut first = mesh.node("first").await;
+    first.terminate();
+    assert!(first.ended().await.success());
+    // Whoever holds this one keeps the consumer from settling what comes behind it.
+    let bus = mesh.client.bus();
+    let held = mesh.submit("probe", json!({})).await;
+    let mut holder = bus.puller(&bus.names().inbox, "skill-probe").await.unwrap();
+    holder.ask(1).await;
+    let Pulled::Delivery(hold) = holder.next().await else { panic!("no delivery") };
+    assert_eq!(Some(hold.position.sequence), held.sequence());
+
+    let mut kept = Kept { mesh: &mesh, node: mesh.node("n0").await, restarts: 0 };
+    let crowd = (0..CROWD).map(|_| submission("probe", "{}")).collect();
+    let crowd = mesh.client.submit_all(crowd).await.unwrap();
+    kept.until(&crowd.last().unwrap().task, |entries| !entries.is_empty()).await;
+    let poisoned = TaskId::from_sequence(crowd.last().unwrap().sequence + 1);
+    let mut raw = RawClient::connect(&mesh.server.client_url()).await;
+    raw.publish("weft.task.probe", b"Weft-Context-Id: \xff\r\n", b"{}").await;
+    let entries = kept.until(&poisoned, |entries| !entries.is_empty()).await;
+    assert_eq!(kinds(&entries), ["rejected"]);
+    bus.nak(&hold.ack_subject, std::time::Duration::ZERO).await;
+    kept.until(&held, |entries| kinds(entries).contains(&"completed")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_too_large_says_so() {
+    let small = |settings| ServerSettings { payload_bytes_max: 200_000, ..settings };
+    let (mesh, _coordinator) = Mesh::start_with(PROGRAM, AGENTS, small).await;
+    let _node = mesh.node("n1").await;
+    let bus = mesh.client.bus();
+    let input = json!({"artifact": "a".repeat(120_000), "outputChars": 120_000}).to_string();
+    let is_told = |answer: &[u8]| {
+        let answer: serde_json::Value = serde_json::from_slice(answer).unwrap();
+        assert_eq!(answer["error"]["code"], code::TOO_LARGE, "{answer}");
+        let hint = answer["error"]["hint"].as_str().unwrap();
+        assert!(hint.contains("weft task get s"), "{hint}");
+    };
+    let (none, body) = (Headers::new(), input.clone().into());
+    let called = bus.ask("weft.call.probe".to_owned(), &none, body, SOON).await.unwrap();
+    is_told(&called.payload);
+
+    let mut answers = bus.subscribe("replies.mine".to_owned(), None).await.unwrap();
+    bus.flush().await;
+    let message = outgoing("weft.task.probe", &[("Weft-Reply-To", "replies.mine")], input);
+    bus.store(message).await.unwrap();
+    let answer = tokio::time::timeout(SOON, answers.next()).await.unwrap().unwrap();
+    is_told(&answer.payload);
+    let (_, entries) = mesh.run("echo", "all the same").await;
+    assert_eq!(kinds(&entries), ["completed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_beyond_the_limit_are_told_that_it_is_busy() {
+    let (mesh, coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let client = async_nats::connect(mesh.server.client_url()).await.unwrap();
+    let bus = mesh.client.bus();
+    let mut early = bus.subscribe("replies.*".to_owned(), None).await.unwrap();
+    bus.flush().await;
+    for number in 0..CALLS_MAX {
+        let reply = format!("replies.{number}");
+        client.publish_with_reply("weft.call.nobody", reply, "{}".into()).await.unwrap();
+    }
+    // On the same connection, since only that keeps the order.
+    let answer = tokio::select! {
+        answer = client.request("weft.call.echo", "x".into()) => answer.unwrap(),
+        answer = early.next() => panic!("a call ended: {answer:?}"),
+    };
+    let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["error"]["code"], code::BUSY, "{answer}");
+    let stored = wait_until("all others are stored", SOON, || async {
+        let state = bus.stream_state(&bus.names().inbox).await.unwrap();
+        (state.last_seq >= CALLS_MAX as u64).then_some(state.last_seq)
+    })
+    .await;
+    assert_eq!(stored, CALLS_MAX as u64, "what is refused is not submitted");
+    let (_, text) = get(coordinator.http.as_ref().unwrap(), "/metrics").await.unwrap();
+    assert_eq!(series(&text, "weft_coordinator_calls_refused_total"), Some(1.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use weft_tests::http::{get, series};
 use weft_tests::mesh::{AGENTS, Mesh};
 use weft_tests::otlp::Collector;
-use weft_tests::process::Process;
+use weft_tests::process::{Orders, Process};
+use weft_tests::proxy::Proxy;
 use weft_tests::wait::wait_until;
 use weft_tests::work::{SOON, submission};
 
@@ -192,4 +193,48 @@ async fn health_follows_the_bus_down_and_up() {
     .await;
     mesh.client.cancel(&protocol::Owner::default(), &task).await.unwrap();
     assert!(node.ended().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_system_account_is_tried_again_and_its_loss_is_shown() {
+    let (mesh, mut first) = Mesh::start(PROGRAM, AGENTS).await;
+    first.kill().await;
+    let url = mesh.server.system_url();
+    let address = Proxy::start(&url).await.address;
+    let orders = Orders {
+        role: "coordinator".to_owned(),
+        name: "c1".to_owned(),
+        server: mesh.server.client_url(),
+        system: Some(url.replace(url.rsplit(['@', '/']).next().unwrap(), &address.to_string())),
+        config: AGENTS.to_owned(),
+    };
+    let coordinator = Process::start(PROGRAM, orders, mesh.folder().join("c1.log")).await;
+    let door = coordinator.http.as_deref().unwrap();
+    let mut proxy = None;
+    for expected in ["degraded", "ok", "degraded"] {
+        proxy = if expected == "ok" { Some(Proxy::start_at(address, &url).await) } else { None };
+        wait_until(&format!("the system account is {expected}"), SOON, || async {
+            let (status, report) = get(door, "/readyz").await?;
+            let report: Value = serde_json::from_str(&report).unwrap();
+            let check = report["checks"].as_array()?.iter().find(|c| c["name"] == "system account");
+            let connected =
+                series(&metrics(&coordinator).await, "weft_coordinator_system_connected");
+            assert_eq!(status, 200, "it works all the same: {report}");
+            let shown = connected == Some(f64::from(u8::from(expected == "ok")));
+            (check?["status"] == expected && shown).then_some(())
+        })
+        .await;
+        if expected == "ok" {
+            let mut victim = mesh.node("n0").await;
+            let task = mesh.submit("probe", json!({"sleepMs": 25_000})).await;
+            mesh.until_kind(&task, "claimed").await;
+            victim.kill().await;
+            wait_until("given back", SOON, || async {
+                let text = metrics(&coordinator).await;
+                (series(&text, "weft_coordinator_crash_naks_total") == Some(1.0)).then_some(())
+            })
+            .await;
+        }
+    }
+    drop(proxy);
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use protocol::header::Headers;
 use protocol::id::{Owner, Skill};
 use protocol::topology::Capacity;
-use runtime::bus::{Bus, Credentials};
+use runtime::bus::{Bus, Credentials, Outgoing, Pulled};
 use runtime::nats_server::{ServerChild, ServerSettings, start};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -85,6 +85,32 @@ async fn what_is_there_is_compared_and_left_alone() {
     assert_eq!((found.differences.len(), found.differences[0].setting), (1, "ack_wait"));
     assert_eq!(found.differences[0].found, "77s");
     assert_eq!(api(&bus, info, &Value::Null).await["config"]["ack_wait"], 77_000_000_000_u64);
+}
+
+/// More consumers than the server lists on one page.
+const MANY: usize = 300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_flight_is_known_beyond_the_first_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, bus) = bare_server(folder.path()).await;
+    let capacity = Capacity::default();
+    bus.provision(&capacity, None).await.unwrap();
+    let skills = (0..MANY).map(|number| Skill::parse(&format!("s{number:03}")).unwrap());
+    let skills: Vec<_> = skills.collect();
+    for skill in &skills {
+        bus.provision_skill(skill, &capacity, None).await.unwrap();
+    }
+    for skill in [&skills[0], &skills[MANY - 1]] {
+        let subject = bus.subjects().task(skill, &Owner::default());
+        bus.store(Outgoing::new(subject, Headers::new(), "{}".into())).await.unwrap();
+        let mut puller = bus.puller("WEFT_INBOX", &format!("skill-{skill}")).await.unwrap();
+        puller.ask(1).await;
+        assert!(matches!(puller.next().await, Pulled::Delivery(_)));
+    }
+    let found = bus.in_flight("WEFT_INBOX").await.unwrap();
+    let found: Vec<_> = found.into_iter().map(|one| (one.consumer, one.range)).collect();
+    assert_eq!(found, [("skill-s000".to_owned(), 1..=1), ("skill-s299".to_owned(), 1..=2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

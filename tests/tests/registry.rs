@@ -58,13 +58,15 @@ async fn an_agent_shows_its_card_its_schemas_and_its_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_node_is_gone_when_its_heartbeat_has_expired() {
-    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let (mesh, mut coordinator) = Mesh::start(PROGRAM, AGENTS).await;
     let mut dies = mesh.node("n1").await;
     let _lives = mesh.node("n2").await;
     wait_until("both", SOON, || async {
         (mesh.client.agents().await.unwrap().len() == 4).then_some(())
     })
     .await;
+    // A coordinator would take its cards out at once.
+    coordinator.kill().await;
     dies.kill().await;
     let killed_at = Instant::now();
     // The server looks for what has expired about once a second.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use protocol::entry::{Entry, Event};
 use protocol::fault::{FailureClass, code};
+use protocol::header::{self, Headers};
 use protocol::time::Timestamp;
+use runtime::bus::Outgoing;
 use serde_json::json;
 use weft_tests::mesh::{AGENTS, Mesh};
 use weft_tests::wait::wait_until;
@@ -171,6 +173,32 @@ async fn an_early_redelivery_does_not_run_early() {
     assert!(began(&entries, 2) >= retry_at, "{:?}", kinds(&entries));
     assert_eq!(marks(&file).len(), 2);
     assert_eq!(entries.last().unwrap().attempt, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_requeued_message_starts_no_second_run() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let _node = mesh.node("n1").await;
+    let file = mesh.folder().join("marks");
+    let input = json!({
+        "sleepMs": 2_000, "failUntilAttempt": 1, "retryAfterMs": 5_100, "mark": file
+    });
+    let task = mesh.submit("probe", input).await;
+    let entries =
+        mesh.until(&task, "second attempt", |log| log.iter().any(|one| one.attempt == 2)).await;
+    assert!(entries.last().unwrap().driver.is_some(), "{entries:?}");
+    // What a coordinator publishes that finds the consequence missing after the window of message ids.
+    let bus = mesh.client.bus();
+    let headers = Headers::new()
+        .with(header::TASK_ID, task.as_str())
+        .with(header::OWNER, "default")
+        .with(header::GENERATION, "2");
+    bus.store(Outgoing::new("weft.run.probe".to_owned(), headers, "".into())).await.unwrap();
+    mesh.end_of(&task).await;
+    mesh.until_settled("probe").await;
+    let entries = mesh.entries(&task).await;
+    assert_eq!(kinds(&entries), ["claimed", "attempt_failed", "claimed", "completed"]);
+    assert_eq!(marks(&file).len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::{Submission, SubmitError};
+use protocol::budget::Usage;
 use protocol::codec::{self, A2A_JSON, MSGPACK};
 use protocol::dead::Cause;
 use protocol::entry::{Entry, Event};
 use protocol::fault::code;
+use protocol::header::{self, Headers};
 use protocol::id::{ContextId, DedupKey, Owner, TaskId};
 use protocol::limits::{INLINE_PART_BYTES_MAX, TASK_BYTES_MAX};
 use protocol::message::{Content, Message, OBJECT_CONTENT, OBJECT_SCHEME, Part};
+use runtime::bus::Outgoing;
 use serde_json::json;
 use weft_tests::mesh::{AGENTS, Mesh};
 use weft_tests::wait::wait_until;
@@ -190,6 +193,70 @@ async fn large_parts_travel_by_reference() {
         };
         assert_eq!(value["text"].as_str().unwrap().len(), chars);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_parts_are_bounded_together() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let _node = mesh.node("n1").await;
+    let bus = mesh.client.bus();
+    let submit = async |bytes: usize, count: usize| {
+        let name = bus.put_object(Bytes::from(vec![b'x'; bytes])).await.unwrap();
+        let mut part = Part::url(format!("{OBJECT_SCHEME}{name}"));
+        part.metadata.get_or_insert_default().insert(OBJECT_CONTENT.to_owned(), "text".into());
+        let body = serde_json::to_vec(&Message::from_user(vec![part; count])).unwrap();
+        let content_type = Some(A2A_JSON.to_owned());
+        let asked = Submission { content_type, ..submission("echo", body) };
+        let task = mesh.client.submit(asked).await.unwrap().task;
+        mesh.end_of(&task).await
+    };
+
+    // Each would fit into the entry, all of them would not.
+    let end = submit(INLINE_PART_BYTES_MAX - 1_000, 12).await;
+    let Event::Completed { output: parts } = &end.event else { panic!("{end:?}") };
+    assert_eq!(parts.len(), 12);
+    let moved = parts.iter().filter(|part| part.object().is_some()).count();
+    assert!((1..12).contains(&moved), "{moved} of 12 were moved out");
+
+    // A body of some hundred bytes that asks for more memory than one task may have.
+    let end = submit(50 * 1024 * 1024, 3).await;
+    assert_eq!((end.event.kind().name(), fault(&end).code.as_str()), ("failed", code::TOO_LARGE));
+    assert_eq!(mesh.client.dead_letters(None, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_store_that_is_away_for_a_while_costs_no_attempt() {
+    let (mut mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let _node = mesh.node("n1").await;
+    let task = mesh.submit("probe", json!({"sleepMs": 1_000, "outputChars": 1_500_000})).await;
+    mesh.until_kind(&task, "claimed").await;
+    mesh.server.kill().await;
+    // Longer than one request may take.
+    tokio::time::sleep(runtime::bus::REQUEST_TIMEOUT + Duration::from_secs(2)).await;
+    mesh.server.restart().await.unwrap();
+    wait_until("the end", SOON, || async {
+        let log = mesh.client.log(&Owner::default(), &task).await.ok()?;
+        log.is_ended().then_some(())
+    })
+    .await;
+    assert_eq!(kinds(&mesh.entries(&task).await), ["claimed", "completed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_says_which_agent_ran_and_what_a_grant_was_spent_on() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let _node = mesh.node("n1").await;
+    let headers = Headers::new().with(header::BUDGET, r#"{"tokens": 100}"#);
+    let body = json!({"sleepMs": 100}).to_string();
+    let message = Outgoing::new("weft.task.probe".to_owned(), headers, body.into());
+    let task = mesh.client.submit_raw(message).await.unwrap().task;
+    mesh.end_of(&task).await;
+    let entries = mesh.entries(&task).await;
+    assert_eq!(kinds(&entries), ["claimed", "completed"]);
+    let versions: Vec<_> = entries.iter().map(|entry| entry.agent.is_some()).collect();
+    assert_eq!(versions, [true, false]);
+    let spent: Vec<_> = entries.iter().map(|entry| entry.spent).collect();
+    assert_eq!(spent, [None, Some(Usage::default())]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

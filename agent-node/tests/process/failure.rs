@@ -108,7 +108,7 @@ async fn what_is_no_line_of_the_protocol_is_permanent() {
         case("another task", "read(); say('result', task='s99', output=1); read()", (PERMANENT, code, "a result line about task \"s99\" during task \"s1\"")),
         case("the result's name", "read(); say('artifact', artifact={'artifactId': 'result', 'parts': [{'text': 'x'}]}); read()", (PERMANENT, code, "an artifact called \"result\"")),
         case("a late hello", "say('hello', protocol=1); say('hello', protocol=1); read(); read()", (PERMANENT, code, "hello in the middle")),
-        case("a later version", "say('hello', protocol=2); read(); read()", (PERMANENT, code, "hello in version 2, and this node speaks 1")),
+        case("a later version", "say('hello', protocol=3); read(); read()", (PERMANENT, code, "hello in version 3, and this node speaks 1 to 2")),
         tweaked(with_hello, case("a result before hello", "say('result', output=1); read()", (PERMANENT, code, "a result line before hello"))),
     ])
     .await;

@@ -12,6 +12,7 @@ use agent_node::scribe::{Scribe, Start};
 use bytes::Bytes;
 use protocol::entry::{Entry, Event, Origin};
 use protocol::header::Headers;
+use protocol::input::Input;
 use protocol::log::TaskLog;
 use protocol::message::{part_of, value_of};
 use protocol::subject::Subjects;
@@ -86,7 +87,10 @@ pub(crate) struct Attempt {
 }
 
 pub(crate) fn attempt(sequence: u64) -> Attempt {
-    let ledger = Arc::new(MemoryLedger::default());
+    attempt_over(sequence, Arc::default(), TaskLog::default())
+}
+
+fn attempt_over(sequence: u64, ledger: Arc<MemoryLedger>, log: TaskLog) -> Attempt {
     let source = Source { queue: Queue::Inbox, sequence };
     let origin = Origin {
         owner: Owner::parse("acme").unwrap(),
@@ -95,7 +99,7 @@ pub(crate) fn attempt(sequence: u64) -> Attempt {
     let start = Start {
         task: TaskId::from_sequence(sequence),
         origin: Box::new(origin.clone()),
-        log: TaskLog::default(),
+        log,
         node: NodeName::parse("n1").unwrap(),
     };
     let scribe = Scribe::new(
@@ -111,6 +115,23 @@ pub(crate) fn attempt(sequence: u64) -> Attempt {
 }
 
 impl Attempt {
+    /// The next attempt at the same task, over the log that this one has left.
+    pub(crate) fn again(&self) -> Self {
+        let subject = Subjects::default().log(self.context.owner(), self.context.task());
+        let entries = self.ledger.messages().into_iter().filter(|one| one.subject == subject);
+        let entries =
+            entries.map(|one| (one.sequence, serde_json::from_slice(&one.payload).unwrap()));
+        let log = TaskLog::fold(entries).unwrap();
+        let sequence = self.context.task().as_str().trim_start_matches('s').parse().unwrap();
+        attempt_over(sequence, Arc::clone(&self.ledger), log)
+    }
+
+    /// Something is said to the task.
+    pub(crate) async fn say(&self, input: &Input) {
+        let subject = Subjects::default().input(self.context.owner(), self.context.task());
+        let (headers, body) = input.write();
+        self.ledger.append(vec![Outgoing::new(subject, headers, body.into())]).await.unwrap();
+    }
     /// Somebody else takes the task over.
     pub(crate) async fn append_as_rival(&self) {
         let subject = Subjects::default().log(self.context.owner(), self.context.task());
@@ -121,7 +142,10 @@ impl Attempt {
     /// What it has appended to its log.
     pub(crate) fn events(&self) -> Vec<Event> {
         let read = |payload: &[u8]| serde_json::from_slice::<Entry>(payload).unwrap().event;
-        self.ledger.messages().iter().map(|message| read(&message.payload)).collect()
+        let subject = Subjects::default().log(self.context.owner(), self.context.task());
+        let messages = self.ledger.messages();
+        let log = messages.iter().filter(|message| message.subject == subject);
+        log.map(|message| read(&message.payload)).collect()
     }
 }
 

@@ -15,7 +15,7 @@ fn root() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-fn with_module(code: &str) -> ProcessSettings {
+pub(crate) fn with_module(code: &str) -> ProcessSettings {
     let mut settings = settings(&format!("from weft_agent import *\n{code}"));
     let path = root().join("sdk/python").to_str().unwrap().to_owned();
     settings.env.insert("PYTHONPATH".to_owned(), Value::new(path));

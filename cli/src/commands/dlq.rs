@@ -41,6 +41,7 @@ struct List {
 #[derive(clap::Args)]
 struct Get {
     /// Its number
+    #[arg(value_parser = number)]
     number: u64,
     #[command(flatten)]
     client: ClientArgs,
@@ -52,7 +53,7 @@ struct Get {
 #[derive(clap::Args)]
 struct RedriveArgs {
     /// Numbers of the letters
-    #[arg(required = true, value_name = "NUMBER")]
+    #[arg(required = true, value_name = "NUMBER", value_parser = number)]
     numbers: Vec<u64>,
     /// Another input than the one that failed, or - for stdin
     #[arg(long, value_name = "INPUT|-")]
@@ -71,10 +72,15 @@ struct RedriveArgs {
 #[derive(clap::Args)]
 struct Discard {
     /// Numbers of the letters
-    #[arg(required = true, value_name = "NUMBER")]
+    #[arg(required = true, value_name = "NUMBER", value_parser = number)]
     numbers: Vec<u64>,
     #[command(flatten)]
     client: ClientArgs,
+}
+
+/// Reads the number of a dead letter.
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "weft dlq list shows the numbers there are".to_owned())
 }
 
 impl Dlq {
@@ -82,7 +88,7 @@ impl Dlq {
         match self.action {
             Action::List(List { skill, limit, client }) => {
                 let Session { client, mut printer, .. } = Session::open(&client).await?;
-                let letters = client.dead_letters(skill.as_ref(), limit).await?;
+                let letters = client.all_dead_letters(skill.as_ref(), limit).await?;
                 Ok(dead::list(&mut printer, &letters, limit)?)
             }
             Action::Get(Get { number, client }) => {

@@ -3,6 +3,7 @@
 //! The help, the table in `COMMANDS.md` and the shell completions all come from it.
 
 pub(crate) mod agent;
+pub(crate) mod approval;
 pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod coordinator;
@@ -45,6 +46,7 @@ list! {
     node::Node,
     coordinator::Coordinator,
     task::Task,
+    approval::Approval,
     agent::Agent,
     dlq::Dlq,
     schema::Schema,

@@ -15,6 +15,11 @@ pub(crate) const NOT_ENTERED: &[&str] = &[".git", "target", "node_modules"];
 /// A file with a zero byte this near to its beginning is binary, as git has it.
 const BINARY_WITHIN: u64 = 8000;
 
+/// What a demo calls its report unless told otherwise.
+pub(crate) const REPORT_NAME: &str = "report.json";
+/// How such a report begins.
+const REPORT_BEGINS: &[u8] = b"{\n  \"check\": {\n    \"changedMeanwhile\":";
+
 /// What to leave out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bounds {
@@ -88,6 +93,9 @@ pub(crate) fn walk(root: &Path, bounds: &Bounds) -> Result<Listing, WalkError> {
         if kind.is_dir() || bounds.except.as_deref() == Some(entry.path()) {
             continue;
         }
+        if kind.is_file() && is_report(&entry) {
+            continue;
+        }
         if kind.is_symlink() {
             listing.skipped.links += 1;
         } else if !kind.is_file() {
@@ -101,6 +109,17 @@ pub(crate) fn walk(root: &Path, bounds: &Bounds) -> Result<Listing, WalkError> {
         }
     }
     Ok(listing)
+}
+
+/// Whether it is what an earlier demo on this folder wrote.
+fn is_report(entry: &DirEntry) -> bool {
+    let begins_so = || {
+        let mut beginning = Vec::new();
+        let file = std::fs::File::open(entry.path())?;
+        file.take(REPORT_BEGINS.len() as u64).read_to_end(&mut beginning)?;
+        Ok::<_, io::Error>(beginning == REPORT_BEGINS)
+    };
+    entry.depth() == 1 && entry.file_name() == REPORT_NAME && begins_so().unwrap_or(false)
 }
 
 fn is_entered(entry: &DirEntry) -> bool {
@@ -171,6 +190,15 @@ mod tests {
         assert_eq!(files, ["b.rs", "bad\\xff", "deep/er/empty", "limit", "src/a b.rs"]);
         let skipped = Skipped { binary: 1, too_large: 1, links: 2, special: 1, unreadable: 0 };
         assert_eq!(listing.skipped, skipped);
+    }
+
+    #[test]
+    fn the_report_of_an_earlier_demo_is_left_out_and_no_other_file_of_that_name() {
+        for (content, count) in [(REPORT_BEGINS, 0), (b"{\"check\": 1}", 1), (b"", 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(REPORT_NAME), content).unwrap();
+            assert_eq!(walk(dir.path(), &BOUNDS).unwrap().files.len(), count);
+        }
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! Dead letters.
 
-use client::{DeadLetterEntry, Receipt};
+use client::{DeadLetterEntry, DeadLetters, Receipt};
 use runtime::clock::Clock;
 use serde::Serialize;
 use serde_json::json;
 
-use super::table::ago;
+use super::table::{ago, beginning};
 use super::tasks::preview;
 use super::{Format, PrintError, Printer};
+
+/// Characters shown of what is wrong with a letter.
+const REASON_CHARS: usize = 120;
 
 /// All of them.
 pub(crate) fn list(
     printer: &mut Printer,
-    letters: &[DeadLetterEntry],
+    found: &DeadLetters,
     limit: usize,
 ) -> Result<(), PrintError> {
+    let DeadLetters { letters, unreadable } = found;
     if printer.format() == Format::Table {
         let now = Clock::system().now();
         let header = ["NUMBER", "TASK", "SKILL", "OWNER", "ATTEMPTS", "DIED", "ERROR"];
@@ -29,11 +33,19 @@ pub(crate) fn list(
                 letter.fault.to_string(),
             ]
         });
-        printer.table(&header, rows.collect(), "no dead letters")?;
+        if !letters.is_empty() || unreadable.is_empty() {
+            printer.table(&header, rows.collect(), "no dead letters")?;
+        }
     } else {
         printer.json_list(letters)?;
     }
-    if letters.len() == limit {
+    for one in unreadable {
+        let (number, reason) = (one.number, beginning(&one.reason, REASON_CHARS));
+        printer.note(&format!(
+            "{number} is unreadable ({reason}); weft dlq discard {number} removes it"
+        ));
+    }
+    if letters.len() + unreadable.len() == limit {
         printer.note("there may be more; --limit shows them");
     }
     Ok(())

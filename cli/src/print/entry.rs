@@ -45,9 +45,9 @@ fn detail(entry: &Entry) -> String {
             Some(until) => format!("waits for {}, until {until}", waits_for(waiting_for)),
             None => format!("waits for {}", waits_for(waiting_for)),
         },
-        Event::Resumed { reason, .. } | Event::Released { reason } | Event::Canceled { reason } => {
-            reason.clone()
-        }
+        Event::Resumed { reason, .. }
+        | Event::Released { reason, .. }
+        | Event::Canceled { reason } => reason.clone(),
         Event::AttemptFailed { fault, retry_at, .. } => {
             format!("attempt {} on {}: {fault}; again at {retry_at}", entry.attempt, entry.by)
         }
@@ -56,7 +56,8 @@ fn detail(entry: &Entry) -> String {
     }
 }
 
-fn waits_for(waiting_for: &WaitingFor) -> String {
+/// What a task waits for.
+pub(super) fn waits_for(waiting_for: &WaitingFor) -> String {
     match waiting_for {
         WaitingFor::Children { enough: None, .. } => "its children".to_owned(),
         WaitingFor::Children { enough: Some(enough), .. } => format!("{enough} of its children"),

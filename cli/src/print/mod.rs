@@ -5,6 +5,7 @@
 //! characters are shown, not obeyed.
 
 pub(crate) mod agents;
+pub(crate) mod approvals;
 pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod dev;
@@ -13,6 +14,7 @@ pub(crate) mod entry;
 pub(crate) mod help;
 pub(crate) mod table;
 pub(crate) mod tasks;
+pub(crate) mod tree;
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal as _, Write};

@@ -65,6 +65,19 @@ pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// A duration for people: `0s`, `200ms`, `1m 30s`.
+pub(crate) fn span(wait: std::time::Duration) -> String {
+    let (seconds, millis) = (wait.as_secs(), wait.subsec_millis());
+    let (hours, minutes, rest) = (seconds / 3_600, seconds % 3_600 / 60, seconds % 60);
+    let all = [(hours, "h"), (minutes, "m"), (rest, "s"), (millis.into(), "ms")];
+    let some: Vec<_> = all
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if some.is_empty() { "0s".to_owned() } else { some.join(" ") }
+}
+
 /// The beginning of a text, on one line.
 pub(crate) fn beginning(text: &str, chars_max: usize) -> String {
     let text = one_line(text);
@@ -105,6 +118,15 @@ mod tests {
             (273_600_000, "3d04h"),
         ] {
             assert_eq!(ago(Timestamp::from_millis(0), Timestamp::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn durations_are_read_by_people() {
+        for (millis, text) in
+            [(0, "0s"), (200, "200ms"), (90_500, "1m 30s 500ms"), (7_200_000, "2h")]
+        {
+            assert_eq!(span(std::time::Duration::from_millis(millis)), text);
         }
     }
 

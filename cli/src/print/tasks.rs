@@ -3,12 +3,13 @@
 use client::{Listing, Receipt, Summary};
 use protocol::message::{Content, Part, value_of};
 use protocol::task::{RESULT_ARTIFACT, Task, TaskState};
+use protocol::wait::WaitingFor;
 use protocol::{Skill, TaskId, Timestamp};
 use runtime::clock::Clock;
 use serde_json::{Value, json};
 
 use super::table::{ago, beginning};
-use super::{Format, PrintError, Printer};
+use super::{Format, PrintError, Printer, entry};
 
 /// Characters of a text inside a larger output.
 const PREVIEW_CHARS: usize = 400;
@@ -39,6 +40,14 @@ pub(crate) fn cancel(printer: &mut Printer, task: &TaskId, state: &str) -> Resul
     match printer.format() {
         Format::Table => printer.line(&format!("{task}  {state}")),
         Format::Json | Format::Jsonl => printer.json(&json!({"task": task, "cancel": state})),
+    }
+}
+
+/// Something was said to a task.
+pub(crate) fn said(printer: &mut Printer, task: &TaskId, sequence: u64) -> Result<(), PrintError> {
+    match printer.format() {
+        Format::Table => printer.line(&format!("{task}  stored")),
+        Format::Json | Format::Jsonl => printer.json(&json!({"task": task, "sequence": sequence})),
     }
 }
 
@@ -94,6 +103,8 @@ pub(crate) fn one(printer: &mut Printer, task: &Task) -> Result<(), PrintError> 
         ("submitted", at(fact("submittedAt"))),
         ("changed", task.status.timestamp.and_then(|changed| at(Some(changed.to_string())))),
         ("not before", at(fact("notBefore"))),
+        ("waits for", waits_for(task)),
+        ("until", at(fact("until"))),
         ("status", said.filter(|_| error.is_none())),
         ("error", error),
         ("input", input),
@@ -105,6 +116,23 @@ pub(crate) fn one(printer: &mut Printer, task: &Task) -> Result<(), PrintError> 
     printer.facts(&facts)
 }
 
+/// What a task waits for, and what to do about it where something can be done.
+fn waits_for(task: &Task) -> Option<String> {
+    let value = task.metadata.as_ref()?.get("weft/waitingFor")?;
+    let waiting_for: WaitingFor = serde_json::from_value(value.clone()).ok()?;
+    let what = entry::waits_for(&waiting_for);
+    let id = &task.id;
+    Some(match &waiting_for {
+        WaitingFor::Input { .. } => format!("{what}\nweft task say {id} TEXT answers"),
+        WaitingFor::Signal { name } => format!("{what}\nweft task signal {id} {name} sends it"),
+        WaitingFor::Approval { request, .. } => {
+            format!("{what}\nweft approval approve {id} allows {}", request.action)
+        }
+        WaitingFor::Children { .. } => format!("{what}\nweft task tree {id} shows them"),
+        WaitingFor::Timer { .. } | WaitingFor::Lane { .. } => what,
+    })
+}
+
 /// A fault as the log writes it, for people.
 fn fault(value: &Value) -> String {
     serde_json::from_value::<protocol::Fault>(value.clone())
@@ -112,7 +140,11 @@ fn fault(value: &Value) -> String {
 }
 
 /// Many tasks.
-pub(crate) fn listing(printer: &mut Printer, listing: &Listing) -> Result<(), PrintError> {
+pub(crate) fn listing(
+    printer: &mut Printer,
+    listing: &Listing,
+    limit: usize,
+) -> Result<(), PrintError> {
     match printer.format() {
         Format::Json => printer.json(listing)?,
         Format::Jsonl => printer.json_list(&listing.tasks)?,
@@ -123,6 +155,9 @@ pub(crate) fn listing(printer: &mut Printer, listing: &Listing) -> Result<(), Pr
             let rows = listing.tasks.iter().map(|task| row(task, now)).collect();
             printer.table(&header, rows, "no tasks")?;
         }
+    }
+    if listing.more && printer.format() != Format::Json {
+        printer.note(&format!("these are the newest {limit}; there are more, --limit shows them"));
     }
     if listing.older_not_read && printer.format() != Format::Json {
         printer.note("there are older tasks that were not looked at");
@@ -136,10 +171,10 @@ fn row(task: &Summary, now: Timestamp) -> Vec<String> {
         task.id.to_string(),
         or_dash(task.skill.as_ref().map(ToString::to_string)),
         task.owner.to_string(),
-        task.state.word().to_owned(),
+        task.state.map_or("unreadable", TaskState::word).to_owned(),
         task.attempts.to_string(),
         or_dash(task.node.clone()),
         or_dash(task.changed_at.map(|at| ago(at, now))),
-        task.error.clone().filter(|_| task.state != TaskState::Completed).unwrap_or_default(),
+        task.error.clone().filter(|_| task.state != Some(TaskState::Completed)).unwrap_or_default(),
     ]
 }

@@ -3,6 +3,12 @@
 #[cfg(test)]
 mod dev;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod limited;
+#[cfg(test)]
 mod offline;
 #[cfg(test)]
 mod support;

@@ -98,24 +98,56 @@ fn each_kind_of_end_has_its_exit_code() {
         (&["task", "send", "echo", "a", "--dedup-key", "k", "--wait"][..], 0, ""),
         (&["task", "send", "echo", "b", "--dedup-key", "k", "--wait"], 7, "that one counts"),
         // Nobody serves this skill, so there is no log to compare with.
-        (&["task", "send", "nobody", "a", "--task-id", "i"], 0, ""),
-        (&["task", "send", "nobody", "a", "--task-id", "i"], 0, ""),
+        (&["task", "send", "nobody", "a", "--task-id", "i"], 0, "no node serves skill nobody"),
+        (&["task", "send", "nobody", "a", "--task-id", "i"], 0, "served are echo, probe"),
         (&["task", "send", "nobody", "b", "--task-id", "i"], 7, "that one counts"),
-        (&["task", "send", "nobody", "x", "--wait", "--timeout", "200ms"], 5, "it goes on"),
+        (
+            &["task", "send", "nobody", "x", "--wait", "--timeout", "200ms"],
+            5,
+            "within 200ms; it goes on",
+        ),
+        (
+            &["task", "send", "nobody", "x", "--wait", "--timeout", "0s"],
+            5,
+            "because: no node serves",
+        ),
+        (&["task", "send", "echo", "x", "--timeout", "1s"], 2, "add --wait"),
+        (&["task", "send", "echo", "x", "--deadline", "9999-12-31T23:59:59Z", "--wait"], 0, ""),
         (&["task", "send", "probe", fails, "--wait"], 6, "told to fail"),
+        (&["task", "send", "probe", fails, "--wait"], 6, "weft dlq redrive "),
         (&["task", "send", "probe", "{\"no\":1}", "--wait"], 6, "invalid_input"),
         (&["task", "get", "unknown"], 4, "there is no task unknown"),
         (&["task", "watch", "unknown"], 4, "there is no task unknown"),
         (&["task", "cancel", "unknown"], 4, "there is no task unknown"),
         (&["dlq", "get", "1"], 4, "no dead letter 1"),
+        (&["dlq", "get", "abc"], 2, "weft dlq list"),
+        (&["task", "list", "--state", "done"], 2, "auth-required"),
         (&["task", "list", "--server", "nats://127.0.0.1:1"], 3, "NATS_URL"),
+        (&["task", "list", "--server", "http://127.0.0.1:1"], 2, "nats://, tls://"),
         (&["task", "list", "--nats-context", "none"], 2, "no NATS context"),
     ] {
         let said = dev.run(arguments);
         assert_eq!(said.code, code, "{arguments:?}: {said:?}");
         assert!(said.err.contains(told), "{arguments:?}: {said:?}");
-        assert_eq!(said.err.is_empty(), code == 0, "{arguments:?}: {said:?}");
+        assert_eq!(said.err.is_empty(), told.is_empty(), "{arguments:?}: {said:?}");
     }
+}
+
+#[test]
+fn a_failed_task_names_its_letter_and_a_usage_line_only_what_is_needed() {
+    let dev = Dev::start();
+    let fails = r#"{"failUntilAttempt": 9, "failAs": "permanent"}"#;
+    for _ in 0..2 {
+        let failed = dev.run(&["task", "send", "probe", fails, "--wait"]);
+        let task = failed.err.split_whitespace().nth(2).unwrap();
+        let number = failed.err.split("weft dlq get ").nth(1).unwrap().split(' ').next().unwrap();
+        let letter = dev.run(&["dlq", "get", number, "-o", "json"]).json();
+        assert_eq!(letter["letter"]["task"], task, "{failed:?}");
+    }
+    let wrong = dev.run(&["task", "send"]);
+    assert!(wrong.err.contains("Usage: weft task send [OPTIONS] <SKILL> [INPUT|-]"), "{wrong:?}");
+    let help = dev.run(&["doctor", "--help"]);
+    assert!(help.out.contains("[env: WEFT_MONITOR_URL]"), "{help:?}");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! stale log is refused and looks again. So any number of coordinators may decide at once.
 
 pub mod cancel;
+pub mod children;
+pub mod input;
 pub mod wake;
 
 #[cfg(test)]

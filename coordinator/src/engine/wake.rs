@@ -1,61 +1,170 @@
 //! Decides whether a waiting task goes on.
 //!
-//! A task that waits for children is held by a *witness*: one child that is known not to have ended. While the
-//! witness lives nobody needs to look at the others, and when it ends its own wake comes. So a fan-out of a
-//! thousand costs a thousand looks in all, not a million, and no coordinator has to remember anything.
+//! What has to be looked at depends on the wait: children, the task before it in its lane, or what has been said to
+//! it. A timed wait is due once a wake that was stored at that time is at hand, so that no clock but the server's has
+//! to be right.
 
+use std::time::Duration;
+
+use protocol::consequence::Publication;
 use protocol::entry::Event;
+use protocol::fault::{FailureClass, Fault, code};
+use protocol::header;
 use protocol::lifecycle::Phase;
 use protocol::log::TaskLog;
-use protocol::wait::WaitingFor;
+use protocol::subject::{Subject, Subjects};
+use protocol::time::Timestamp;
+use protocol::wait::{self, Answer, Arrived, WaitingFor};
 
-/// What a wake leads to, before any child has been looked at.
+/// What a wake leads to, before anything but the log has been looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wake {
     /// The task does not wait: publish the consequences of its last entry again, in case their publisher died.
     CarryOut,
     /// Nobody knows the task.
     Unknown,
+    /// Its deadline has passed while it waited.
+    TooLate,
     /// It waits for the children of the delegation at this position.
     LookAtChildren {
         /// The position in the journal.
         position: u32,
+        /// How many have to complete; all of them have to end when it is left out.
+        enough: Option<u32>,
+    },
+    /// It waits for its turn in its lane.
+    LookAtLane,
+    /// It waits for something that is said to it, or for a time.
+    LookAtInputs,
+}
+
+/// What the messages that came for a waiting task, and the time, lead to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Look {
+    /// It goes on with this entry.
+    Resume(Box<Event>),
+    /// It goes on waiting, and whatever ends the wait brings a wake of its own.
+    Wait,
+    /// It is due in a moment: look again then.
+    Soon {
+        /// When.
+        wait: Duration,
     },
 }
 
+/// A wake of a task that is due within this time is kept until then. A later one is settled: a scheduled message
+/// stands for that time.
+const SOON: Duration = Duration::from_millis(500);
+
 /// Decides what a wake leads to.
 #[must_use]
-pub fn wake(log: &TaskLog) -> Wake {
-    if log.origin.is_none() {
-        return Wake::Unknown;
+pub fn wake(log: &TaskLog, now: Timestamp) -> Wake {
+    let Some(origin) = &log.origin else { return Wake::Unknown };
+    let (Phase::Waiting, Some(waiting_for)) = (log.phase, &log.waiting_for) else {
+        return Wake::CarryOut;
+    };
+    if origin.deadline.is_some_and(|deadline| deadline <= now) {
+        return Wake::TooLate;
     }
-    match (log.phase, &log.waiting_for) {
-        (Phase::Waiting, Some(WaitingFor::Children { position, .. })) => {
-            Wake::LookAtChildren { position: *position }
+    match waiting_for {
+        WaitingFor::Children { position, enough } => {
+            Wake::LookAtChildren { position: *position, enough: *enough }
         }
-        (Phase::Queued | Phase::Running | Phase::Waiting | Phase::Ended, _) => Wake::CarryOut,
+        WaitingFor::Lane { .. } => Wake::LookAtLane,
+        WaitingFor::Timer { .. }
+        | WaitingFor::Input { .. }
+        | WaitingFor::Signal { .. }
+        | WaitingFor::Approval { .. } => Wake::LookAtInputs,
     }
 }
 
-/// The entry that lets a task go on after its children.
+/// Decides whether what has come for a task ends its wait. `arrived` holds everything that was ever said to it.
 #[must_use]
-pub fn children_ended(count: usize) -> Event {
-    Event::Resumed { reason: format!("all {count} children ended"), answer: None }
+pub fn look(log: &TaskLog, arrived: &[Arrived], now: Timestamp) -> Look {
+    let Some(waiting_for) = &log.waiting_for else { return Look::Wait };
+    let since = log.waiting_since.unwrap_or(now);
+    match wait::answer(waiting_for, log.until, since, arrived, &log.used, now) {
+        Some(answer) => {
+            let reason = reason(&answer, waiting_for);
+            Look::Resume(Box::new(Event::Resumed { reason, answer: Some(answer) }))
+        }
+        None => soon(log, now),
+    }
+}
+
+/// Whether a task that goes on waiting is due in a moment.
+#[must_use]
+pub fn soon(log: &TaskLog, now: Timestamp) -> Look {
+    let deadline = log.origin.as_ref().and_then(|origin| origin.deadline);
+    match log.until.into_iter().chain(deadline).min() {
+        Some(due) if due > now && due.since(now) <= SOON => Look::Soon { wait: due.since(now) },
+        Some(_) | None => Look::Wait,
+    }
+}
+
+fn reason(answer: &Answer, waiting_for: &WaitingFor) -> String {
+    let name = waiting_for.name().unwrap_or_default();
+    match (answer, waiting_for) {
+        (Answer::Time, WaitingFor::Timer { .. }) => format!("the time of {name} has come"),
+        (Answer::Time, _) => format!("nothing came for {name} in time"),
+        (Answer::Message { .. }, _) => format!("a message answers {name}"),
+        (Answer::Signal { .. }, _) => format!("signal {name} came"),
+        (Answer::Approval { ruling, .. }, _) => match ruling.verdict {
+            None => format!("nobody decided about {name} in time"),
+            Some(_) => format!("{name} is decided by {}", ruling.by.join(", ")),
+        },
+        (Answer::Children { ended }, _) => format!("{} children ended", ended.len()),
+    }
+}
+
+/// The entry that ends a task whose deadline has passed while it waited.
+#[must_use]
+pub fn too_late(log: &TaskLog) -> (FailureClass, Fault) {
+    let what = log.waiting_for.as_ref().and_then(WaitingFor::name);
+    let message = match what {
+        Some(name) => format!("the deadline has passed while it waited for {name}"),
+        None => "the deadline has passed while it waited".to_owned(),
+    };
+    let fault = Fault::new(code::DEADLINE_EXCEEDED, message).at("header Weft-Deadline");
+    (FailureClass::Permanent, fault)
+}
+
+/// The entry that lets a task go on after the one before it in its lane.
+#[must_use]
+pub fn lane_is_free() -> Event {
+    Event::Resumed { reason: "the task before it in its lane has ended".to_owned(), answer: None }
+}
+
+/// The wake at which further people may decide about what a task waits for, if there is such a time.
+#[must_use]
+pub fn escalation(
+    subjects: &Subjects,
+    task: &protocol::TaskId,
+    log: &TaskLog,
+    now: Timestamp,
+) -> Option<Publication> {
+    let owner = &log.origin.as_ref()?.owner;
+    let WaitingFor::Approval { request, .. } = log.waiting_for.as_ref()? else { return None };
+    let at = request.next_level(log.waiting_since?, now)?;
+    if log.until.is_some_and(|until| until <= at) {
+        return None;
+    }
+    let name = format!("level-{}-{}", log.generation, at.millis());
+    let headers = header::Headers::new()
+        .with(header::MSG_ID, format!("time-{owner}-{task}-{name}"))
+        .with(header::SCHEDULE, format!("@at {at}"))
+        .with(header::SCHEDULE_TARGET, subjects.wake(owner, task));
+    let subject = subjects.timer(owner, task, &name);
+    Some(Publication { subject, headers, payload: bytes::Bytes::new() })
+}
+
+/// Whether a consequence is a cancel, which on the first wake by a child's end is left out: else a thousand canceled
+/// children would each cancel a thousand. Whoever wrote the entry published them, or its own delivery comes again.
+#[must_use]
+pub fn is_cancel(subjects: &Subjects, publication: &Publication) -> bool {
+    matches!(subjects.parse(&publication.subject), Some(Subject::Cancel(..)))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_waiting_task_is_looked_at() {
-        assert_eq!(wake(&TaskLog::default()), Wake::Unknown);
-        let mut log = crate::engine::tests_support::log();
-        assert_eq!(wake(&log), Wake::CarryOut);
-        log.phase = Phase::Waiting;
-        log.waiting_for = Some(WaitingFor::Children { position: 2, enough: None });
-        assert_eq!(wake(&log), Wake::LookAtChildren { position: 2 });
-        log.phase = Phase::Ended;
-        assert_eq!(wake(&log), Wake::CarryOut);
-    }
-}
+#[path = "wake_tests.rs"]
+mod tests;

@@ -1,22 +1,24 @@
 //! The synchronous door on the bus: `nats req weft.call.<skill>` submits durably and answers with the result.
 //!
 //! The asker's headers are the submission's; the answer is the finished task in A2A JSON. An asker that gives up
-//! loses only the answer: the task goes on.
+//! loses only the answer: the task goes on. Beyond [`CALLS_MAX`] at once, calls are refused before anything is stored.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, Receipt, SubmitError, WatchError};
 use protocol::fault::{Fault, code};
 use protocol::header::Headers;
-use protocol::id::Owner;
+use protocol::id::{Owner, TaskId};
+use protocol::limits::CALLS_MAX;
 use protocol::subject::Subject;
-use runtime::bus::{Message, Outgoing, StoreError};
+use runtime::bus::{Bus, ListenError, Message, Outgoing, StoreError, Topic};
+use runtime::metric::Metrics;
 use runtime::supervisor::{Kind, Supervisor};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-
-use super::care::Closed;
 
 /// How long a call is waited for; the asker usually gives up earlier.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -27,31 +29,48 @@ const GROUP: &str = "coordinators";
 pub(crate) async fn serve(
     client: Client,
     supervisor: Supervisor,
+    metrics: Metrics,
     stop: CancellationToken,
-) -> Result<(), Closed> {
+) -> Result<(), ListenError> {
     let bus = client.bus().clone();
+    let room = Arc::new(Semaphore::new(CALLS_MAX));
     let mut calls =
-        bus.subscribe(bus.subjects().all_calls(), Some(GROUP)).await.map_err(|_| Closed)?;
+        bus.listen(vec![Topic { subject: bus.subjects().all_calls(), group: Some(GROUP) }]).await?;
     loop {
         let call = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            call = calls.next() => call.ok_or(Closed)?,
+            call = calls.next() => call,
+        };
+        // Nobody waits for it.
+        let Some(reply) = call.reply.clone() else { continue };
+        let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+            metrics.coordinator.calls_refused.inc();
+            tell(&bus, reply, &busy()).await;
+            continue;
         };
         let client = client.clone();
         supervisor.spawn("call", Kind::Work, async move {
-            if let Some(reply) = call.reply.clone() {
-                let body = match answer(&client, call).await {
-                    Ok(task) => task,
-                    Err(fault) => json!({ "error": fault }),
-                };
-                let bytes = body.to_string().into();
-                client.bus().tell(reply, &Headers::new(), bytes).await;
+            match answer(&client, call).await {
+                Ok((task, body)) => client.bus().answer(reply, &task, body.into()).await,
+                Err(fault) => tell(client.bus(), reply, &fault).await,
             }
+            drop(place);
         });
     }
 }
 
-async fn answer(client: &Client, call: Message) -> Result<serde_json::Value, Fault> {
+async fn tell(bus: &Bus, reply: String, fault: &Fault) {
+    let body = json!({ "error": fault }).to_string();
+    bus.tell(reply, &Headers::new(), body.into()).await;
+}
+
+fn busy() -> Fault {
+    Fault::new(code::BUSY, format!("{CALLS_MAX} calls are under way here; nothing was submitted"))
+        .hint("call again later, start a further coordinator, or submit the task and follow it")
+}
+
+/// The task that a call became, and the answer.
+async fn answer(client: &Client, call: Message) -> Result<(TaskId, Vec<u8>), Fault> {
     let bus = client.bus();
     let Some(Subject::Call(skill)) = bus.subjects().parse(&call.subject) else {
         return Err(Fault::new(code::BAD_HEADER, format!("{:?} names no skill", call.subject)));
@@ -67,7 +86,8 @@ async fn answer(client: &Client, call: Message) -> Result<serde_json::Value, Fau
     }
     let task =
         client.task(&receipt.owner, &receipt.task).await.map_err(|error| unavailable(&error))?;
-    serde_json::to_value(task).map_err(|error| unavailable(&error))
+    let body = serde_json::to_vec(&task).map_err(|error| unavailable(&error))?;
+    Ok((receipt.task, body))
 }
 
 /// Follows this one task: a subscription to all results would cost the mesh a message for every task there is.

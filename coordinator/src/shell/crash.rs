@@ -1,227 +1,273 @@
-//! Gives a killed node's deliveries back at once.
+//! Gives a killed node's deliveries back at once, and takes its agents out of the registry.
 //!
-//! Nodes say what they hold; the server says whose connection has ended. A false alarm, such as a node that moves to
-//! another server, costs a second attempt whose commit the fence refuses. Where the system account is out of reach
-//! the leases do the same, later.
+//! Nodes say what they hold; the server says whose connection has ended, to one coordinator of the mesh. A client that
+//! comes back under its name within a moment has only changed its connection and keeps everything. One that takes
+//! longer is taken for dead; if it is not, it gets its own deliveries back or meets the fence. Where the system account
+//! is out of reach the leases do the same, later.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::NodeName;
 use protocol::holding::Holding;
-use runtime::bus::{Bus, ClientGone, SubscribeError, SystemBus};
+use protocol::subject::Subject;
+use runtime::bus::{
+    Bus, BusSettings, ClientEvent, ClientGone, ClientLink, ConnectError, SubscribeError, SystemBus,
+};
+use runtime::health::CheckHandle;
 use runtime::metric::Metrics;
-use tokio::time::{Instant, sleep_until};
+use runtime::supervisor::{Kind, Supervisor};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// Nodes remembered at most; beyond that their leases do the work.
-const NODES_MAX: usize = 10_000;
-/// Deliveries remembered of one node.
-const HELD_MAX: usize = 20_000;
-/// When a vanished client is looked at once more: its end is told on another connection than its last words,
-/// which may therefore come after it.
-const LATE_WORD: Duration = Duration::from_millis(100);
+use super::board::{Board, NODES_MAX};
+use super::care::Closed;
+
+/// How the connections of nodes are named.
+const NODE_CLIENT: &str = "node-";
+/// How long a client may take to come back whose connection just ended, as a killed process's does. A live one
+/// tries at once.
+const BACK_AT_ONCE: Duration = Duration::from_millis(25);
+/// How long one may take that the server has thrown out: it is alive, as a rule, or was frozen for seconds.
+const BACK_SOON: Duration = Duration::from_millis(250);
+/// What the server says of connections that just ended.
+const ENDED: &[&str] = &["Client Closed", "Read Error", "Write Error"];
 /// Reasons for which a node is not given up: it is about to connect to another server.
 const MOVING: &[&str] = &["Server Shutdown", "Lame Duck"];
-
-/// What nodes hold, by connection name.
-#[derive(Default)]
-pub(crate) struct Board(Mutex<HashMap<String, HashMap<u64, String>>>);
-
-impl Board {
-    pub(crate) fn note(&self, holding: Holding) {
-        let mut nodes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if nodes.len() >= NODES_MAX && !nodes.contains_key(&holding.client) {
-            return;
-        }
-        let held = nodes.entry(holding.client).or_default();
-        if holding.complete {
-            held.clear();
-        }
-        for number in holding.settled {
-            held.remove(&number);
-        }
-        let room = HELD_MAX.saturating_sub(held.len());
-        held.extend(holding.taken.into_iter().take(room));
-    }
-
-    fn take(&self, client: &str) -> Vec<String> {
-        let mut nodes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        nodes.remove(client).map(|held| held.into_values().collect()).unwrap_or_default()
-    }
-}
+/// When a dead client is looked at once more: its end is told on another connection than its last words,
+/// which may therefore come after it.
+const LATE_WORD: Duration = Duration::from_millis(100);
+/// How often the connection to the system account is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Hears what nodes hold until `stop`.
 pub(crate) async fn hear(
     bus: Bus,
-    board: std::sync::Arc<Board>,
+    board: Arc<Board>,
     stop: CancellationToken,
-) -> Result<(), SubscribeError> {
+) -> Result<(), HearError> {
     let mut told = bus.subscribe(bus.subjects().all_holding(), None).await?;
     loop {
         let message = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            message = told.next() => message,
+            message = told.next() => message.ok_or(Closed)?,
         };
-        let Some(message) = message else { return Ok(()) };
+        let Some(Subject::Holding(node)) = bus.subjects().parse(&message.subject) else { continue };
         match serde_json::from_slice::<Holding>(&message.payload) {
-            Ok(holding) => board.note(holding),
+            Ok(holding) => board.note(node, holding),
             Err(error) => tracing::debug!(reason = %error, "unreadable holding"),
         }
     }
 }
 
-/// Gives back what vanished clients held, until `stop`. `poison` is told about each node that is gone.
-pub(crate) async fn give_back(
-    bus: Bus,
-    system: SystemBus,
-    board: std::sync::Arc<Board>,
-    metrics: Metrics,
-    poison: std::sync::Arc<tokio::sync::Notify>,
-    stop: CancellationToken,
-) -> Result<(), SubscribeError> {
-    let mut ends = system.disconnects().await?;
-    let giving = Giving { bus, board, metrics };
-    let mut looked_at: VecDeque<(Instant, ClientGone)> = VecDeque::new();
-    loop {
-        let again_at = looked_at.front().map(|(at, _)| *at + LATE_WORD);
-        let gone = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            gone = ends.next() => gone,
-            () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {
-                if let Some((_, gone)) = looked_at.pop_front() {
-                    giving.give(&gone).await;
-                }
-                continue;
-            }
+/// Why connections cannot be watched at the moment. The job is started again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HearError {
+    /// The system account is out of reach.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It does not let us listen.
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+    /// A connection is closed for good.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// What giving back needs.
+#[derive(Clone)]
+pub(crate) struct Giving {
+    pub(crate) bus: Bus,
+    pub(crate) board: Arc<Board>,
+    pub(crate) metrics: Metrics,
+    pub(crate) jobs: Supervisor,
+    /// Told about each node whose connection ends.
+    pub(crate) poison: Arc<Notify>,
+    /// How the connection to the system account stands.
+    pub(crate) check: CheckHandle,
+}
+
+impl Giving {
+    /// Connects to the system account, unless `system` is such a connection, and gives back what vanished clients
+    /// held, until `stop`.
+    pub(crate) async fn serve(
+        self,
+        settings: BusSettings,
+        system: Option<SystemBus>,
+        stop: CancellationToken,
+    ) -> Result<(), HearError> {
+        let watched = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            watched = self.watch(settings, system) => watched,
         };
-        let Some(gone) = gone else { return Ok(()) };
-        if MOVING.iter().any(|reason| gone.reason.contains(reason)) {
-            continue;
+        self.metrics.coordinator.system_connected.set(0);
+        if let Err(error) = &watched {
+            self.check.degraded(format!("{error}; killed nodes are noticed by their leases alone"));
         }
-        if gone.client.starts_with("node-") {
-            poison.notify_one();
+        watched
+    }
+
+    async fn watch(
+        &self,
+        settings: BusSettings,
+        system: Option<SystemBus>,
+    ) -> Result<(), HearError> {
+        let system = match system {
+            Some(system) => system,
+            None => SystemBus::connect(settings).await?,
+        };
+        let group = format!("{}-coordinators", self.bus.subjects().prefix());
+        let account = self.bus.account().await;
+        let mut events = system.clients(account.as_deref(), &group).await?;
+        let mut watched = Watched::new(Arc::clone(&self.board));
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let due = watched.next_due();
+            tokio::select! {
+                event = events.next() => match event.ok_or(Closed)? {
+                    ClientEvent::Here(link) => watched.here(link),
+                    ClientEvent::Gone(gone) => {
+                        if gone.link.client.starts_with(NODE_CLIENT) {
+                            self.poison.notify_one();
+                        }
+                        watched.gone(gone);
+                    }
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    while let Some(gone) = watched.take_due() {
+                        self.give(&gone).await;
+                    }
+                }
+                _ = look.tick() => self.show(system.is_connected()),
+            }
         }
-        giving.give(&gone).await;
-        if looked_at.len() < NODES_MAX {
-            looked_at.push_back((Instant::now(), gone));
+    }
+
+    fn show(&self, connected: bool) {
+        self.metrics.coordinator.system_connected.set(i64::from(connected));
+        if connected {
+            self.check.ok();
+        } else {
+            self.check.degraded("not connected: killed nodes are noticed by their leases alone");
+        }
+    }
+
+    /// Gives back what is known of a dead client now.
+    async fn give(&self, gone: &ClientGone) {
+        let left = self.board.take(&gone.link.client);
+        if !left.acks.is_empty() {
+            tracing::warn!(
+                client = gone.link.client,
+                reason = gone.reason,
+                deliveries = left.acks.len(),
+                passed_on = left.passed_on,
+                "node gone, giving its work back"
+            );
+        }
+        for ack in left.acks {
+            self.bus.nak(&ack, Duration::ZERO).await;
+            self.metrics.coordinator.crash_naks.inc();
+        }
+        if let Some(node) = left.node {
+            let forgetting = forget(self.bus.clone(), node, gone.at);
+            self.jobs.spawn("forget node", Kind::Work, forgetting);
         }
     }
 }
 
-struct Giving {
-    bus: Bus,
-    board: std::sync::Arc<Board>,
-    metrics: Metrics,
+/// Takes a dead node's agents out of the registry: all that it announced before its end.
+async fn forget(bus: Bus, node: NodeName, gone_at: protocol::Timestamp) {
+    let keys = format!("*.{node}");
+    match bus.remove_keys_before(&bus.names().agents, &keys, gone_at).await {
+        Ok(0) => {}
+        Ok(agents) => {
+            tracing::warn!(%node, agents, reason = "its connection has ended", "agents removed");
+        }
+        Err(error) => {
+            tracing::info!(%node, reason = %error, "agents not removed, their keys will expire");
+        }
+    }
 }
 
-impl Giving {
-    /// Gives back what is known of a client now.
-    async fn give(&self, gone: &ClientGone) {
-        let held = self.board.take(&gone.client);
-        if held.is_empty() {
+/// Which clients are here, and which have to be looked at when.
+struct Watched {
+    board: Arc<Board>,
+    /// The latest connection of each node.
+    links: HashMap<String, ClientLink>,
+    due: BTreeMap<(Instant, u64), Look>,
+    number: u64,
+}
+
+/// A look at a client whose connection has ended.
+struct Look {
+    gone: ClientGone,
+    /// Whether it has been found dead before.
+    again: bool,
+}
+
+impl Watched {
+    fn new(board: Arc<Board>) -> Self {
+        Self { board, links: HashMap::new(), due: BTreeMap::new(), number: 0 }
+    }
+
+    fn here(&mut self, link: ClientLink) {
+        if !link.client.starts_with(NODE_CLIENT) {
             return;
         }
-        tracing::warn!(
-            client = gone.client,
-            reason = gone.reason,
-            deliveries = held.len(),
-            "node gone, giving its work back"
-        );
-        for ack in held {
-            self.bus.nak(&ack, Duration::ZERO).await;
-            self.metrics.coordinator.crash_naks.inc();
+        if self.links.len() >= NODES_MAX {
+            // Of most ends only another coordinator hears.
+            let board = &self.board;
+            self.links.retain(|client, _| board.knows(client));
         }
+        self.links.insert(link.client.clone(), link);
+    }
+
+    fn gone(&mut self, gone: ClientGone) {
+        let moving = MOVING.iter().any(|reason| gone.reason.contains(reason));
+        if moving || self.is_back(&gone.link) {
+            return;
+        }
+        let ended = ENDED.iter().any(|reason| gone.reason.contains(reason));
+        self.look_in(if ended { BACK_AT_ONCE } else { BACK_SOON }, Look { gone, again: false });
+    }
+
+    /// Whether the client has another connection than this one.
+    fn is_back(&self, link: &ClientLink) -> bool {
+        self.links.get(&link.client).is_some_and(|known| known != link)
+    }
+
+    fn look_in(&mut self, wait: Duration, look: Look) {
+        if self.due.len() < NODES_MAX {
+            self.number += 1;
+            self.due.insert((Instant::now() + wait, self.number), look);
+        }
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// The next client that is due and still gone.
+    fn take_due(&mut self) -> Option<ClientGone> {
+        while self.next_due().is_some_and(|at| at <= Instant::now()) {
+            let (_, Look { gone, again }) = self.due.pop_first()?;
+            if self.is_back(&gone.link) {
+                tracing::info!(client = gone.link.client, reason = gone.reason, "node is back");
+                continue;
+            }
+            self.links.remove(&gone.link.client);
+            if !again {
+                self.look_in(LATE_WORD, Look { gone: gone.clone(), again: true });
+            }
+            return Some(gone);
+        }
+        None
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use runtime::bus::{BusSettings, Credentials, TlsFiles};
-    use runtime::nats_server::{FindOptions, SYSTEM_USER, ServerSettings, find, start};
-
-    use super::*;
-
-    fn holding(complete: bool, taken: &[u64], settled: &[u64]) -> Holding {
-        Holding {
-            client: "n".to_owned(),
-            complete,
-            taken: taken.iter().map(|number| (*number, format!("ack{number}"))).collect(),
-            settled: settled.to_vec(),
-        }
-    }
-
-    #[test]
-    fn a_node_holds_what_it_took_and_did_not_settle() {
-        let board = Board::default();
-        board.note(holding(false, &[1, 2, 3], &[]));
-        board.note(holding(false, &[4], &[1, 2]));
-        let mut held = board.take("n");
-        held.sort();
-        assert_eq!(held, ["ack3", "ack4"]);
-        assert!(board.take("n").is_empty());
-        board.note(holding(false, &[1, 2], &[]));
-        board.note(holding(true, &[7], &[]));
-        assert_eq!(board.take("n"), ["ack7"]);
-    }
-
-    fn settings(url: &str, role: &str, credentials: Credentials) -> BusSettings {
-        BusSettings {
-            servers: url.to_owned(),
-            credentials,
-            tls: TlsFiles::default(),
-            role: role.to_owned(),
-            subjects: protocol::subject::Subjects::default(),
-        }
-    }
-
-    /// The end of a connection is told on another connection than what the client said last.
-    #[tokio::test]
-    async fn what_a_node_said_last_may_come_after_its_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let found = find(&FindOptions::from_environment()).await.unwrap();
-        let server = start(&found, ServerSettings::new(dir.path())).await.unwrap();
-        let url = server.client_url();
-        let password = server.settings().passwords.system.expose().to_owned();
-        let user = Credentials::User { user: SYSTEM_USER.to_owned(), password };
-        let system = SystemBus::connect(settings(&url, "system", user)).await.unwrap();
-        let bus = Bus::connect(settings(&url, "coordinator", Credentials::None)).await.unwrap();
-        let mut naks = bus.subscribe("acks.*".to_owned(), None).await.unwrap();
-        let mut ends = system.disconnects().await.unwrap();
-        let (board, stop) = (Arc::new(Board::default()), CancellationToken::new());
-        let giving = give_back(
-            bus.clone(),
-            system,
-            Arc::clone(&board),
-            Metrics::new("test"),
-            Arc::default(),
-            stop.clone(),
-        );
-        let told = async {
-            let node = Bus::connect(settings(&url, "node", Credentials::None)).await.unwrap();
-            let client = node.client_name().to_owned();
-            let held = |number: u64| Holding {
-                client: client.clone(),
-                taken: vec![(number, format!("acks.{number}"))],
-                ..Holding::default()
-            };
-            board.note(held(1));
-            bus.flush().await;
-            drop(node);
-            while ends.next().await.unwrap().client != client {}
-            let first = naks.next().await.unwrap().subject;
-            board.note(held(2));
-            let late = naks.next().await.unwrap().subject;
-            stop.cancel();
-            [first, late]
-        };
-        let limit = Duration::from_secs(10);
-        let both = Box::pin(async { tokio::join!(giving, told) });
-        let both = tokio::time::timeout(limit, both);
-        let (given, naked) = both.await.unwrap();
-        assert_eq!(naked, ["acks.1", "acks.2"]);
-        given.unwrap();
-    }
-}
+#[path = "crash_tests.rs"]
+mod tests;

@@ -1,12 +1,23 @@
 //! Reads and appends to logs on behalf of nobody's attempt.
 
-use protocol::consequence;
-use protocol::entry::{Entry, Event, Origin};
+use futures_util::StreamExt as _;
+use protocol::dead::DeadLetter;
+use protocol::entry::{Entry, Event, Kind, Origin};
+use protocol::fault::{FailureClass, Fault};
 use protocol::header::{self, Headers};
 use protocol::id::{NodeName, Owner, TaskId};
 use protocol::log::TaskLog;
-use runtime::bus::{Bus, Outgoing, ReadError, StoreError};
+use protocol::message::Message;
+use protocol::submission::{Queue, Source};
+use protocol::{codec, consequence};
+use runtime::bus::{Bus, Outgoing, ReadError, StoreError, StoredMessage};
 use runtime::clock::Clock;
+
+use super::lane;
+use crate::engine::wake;
+
+/// Consequences on their way at once.
+const PUBLISH_AHEAD: usize = 64;
 
 /// Why a decision could not be carried out now. The delivery that asked for it comes again.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +31,9 @@ pub(crate) enum LogError {
     /// The bus does not take a write.
     #[error(transparent)]
     Store(StoreError),
+    /// A name of our own is none.
+    #[error("{0}")]
+    Name(String),
     /// The log cannot be read.
     #[error("the log of task {task} cannot be read: {reason}")]
     Unreadable {
@@ -34,6 +48,24 @@ impl From<StoreError> for LogError {
     fn from(error: StoreError) -> Self {
         if error == StoreError::Fenced { Self::Moved } else { Self::Store(error) }
     }
+}
+
+fn unreadable(task: &TaskId, reason: &impl ToString) -> LogError {
+    LogError::Unreadable { task: task.clone(), reason: reason.to_string() }
+}
+
+/// The type of a stored entry.
+pub(crate) fn kind_of(message: &StoredMessage) -> Option<Kind> {
+    message.headers.get(header::ENTRY).and_then(Kind::from_name)
+}
+
+/// Whether the cancels that follow from an entry are published with the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cancels {
+    /// They are.
+    Publish,
+    /// They were, by whoever wrote the entry.
+    LeaveOut,
 }
 
 /// The logs, as a coordinator works on them.
@@ -52,10 +84,9 @@ impl Logs {
         let mut log = TaskLog::default();
         let last = self.bus.last_from_leader(&self.bus.names().log, &subject).await?;
         for message in self.bus.all(&self.bus.names().log, &subject).await? {
-            let unreadable = |reason: String| LogError::Unreadable { task: task.clone(), reason };
             let entry: Entry = serde_json::from_slice(&message.payload)
-                .map_err(|error| unreadable(error.to_string()))?;
-            log.apply(message.sequence, entry).map_err(|error| unreadable(error.to_string()))?;
+                .map_err(|error| unreadable(task, &error))?;
+            log.apply(message.sequence, entry).map_err(|error| unreadable(task, &error))?;
         }
         if log.last_sequence < last.map_or(0, |message| message.sequence) {
             return Err(LogError::Moved);
@@ -63,17 +94,15 @@ impl Logs {
         Ok(log)
     }
 
-    /// Whether a task has ended, by the stream's leader: a stale answer would lose a wake.
-    pub(crate) async fn has_ended(&self, owner: &Owner, task: &TaskId) -> Result<bool, LogError> {
+    /// The type of the last entry of a task's log, by the stream's leader: a stale answer would lose a wake.
+    pub(crate) async fn last_kind(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+    ) -> Result<Option<Kind>, LogError> {
         let subject = self.bus.subjects().log(owner, task);
         let last = self.bus.last_from_leader(&self.bus.names().log, &subject).await?;
-        Ok(last.is_some_and(|message| {
-            message
-                .headers
-                .get(header::ENTRY)
-                .and_then(protocol::entry::Kind::from_name)
-                .is_some_and(protocol::entry::Kind::is_terminal)
-        }))
+        Ok(last.as_ref().and_then(kind_of))
     }
 
     /// Appends an entry behind the fence and publishes what follows from it.
@@ -85,7 +114,58 @@ impl Logs {
         event: Event,
         origin: Option<Box<Origin>>,
     ) -> Result<(), LogError> {
-        let entry = Entry {
+        let entry = self.entry(task, log, event, origin)?;
+        let stored = self.bus.store(self.outgoing(owner, task, log, &entry)?).await?;
+        self.took(owner, task, log, stored.sequence, entry).await
+    }
+
+    /// Appends the entry that fails a task together with its dead letter, as one.
+    pub(crate) async fn fail(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        log: &mut TaskLog,
+        (failure, fault): (FailureClass, Fault),
+    ) -> Result<(), LogError> {
+        let input = self.input(log).await?;
+        let event = Event::Failed { failure, fault: fault.clone() };
+        let entry = self.entry(task, log, event, None)?;
+        let mut messages = vec![self.outgoing(owner, task, log, &entry)?];
+        let mut after = log.clone();
+        after.apply(0, entry.clone()).map_err(|error| unreadable(task, &error))?;
+        if let Some(letter) = DeadLetter::of(task, &after, failure, &fault, input, entry.at) {
+            messages.push(self.letter(&letter)?);
+        }
+        let stored = self.bus.store_batch(messages).await?;
+        self.took(owner, task, log, stored.sequence, entry).await
+    }
+
+    /// Stores a dead letter of its own, once under this id.
+    pub(crate) async fn store_letter(&self, letter: &DeadLetter, id: &str) -> Result<(), LogError> {
+        let mut message = self.letter(letter)?;
+        message.headers.push(header::MSG_ID, id);
+        self.bus.store(message).await?;
+        Ok(())
+    }
+
+    fn letter(&self, letter: &DeadLetter) -> Result<Outgoing, LogError> {
+        let payload =
+            serde_json::to_vec(letter).map_err(|error| unreadable(&letter.task, &error))?;
+        Ok(Outgoing::new(
+            self.bus.subjects().dead(&letter.origin.skill),
+            Headers::new().with(header::TASK_ID, letter.task.as_str()),
+            payload.into(),
+        ))
+    }
+
+    fn entry(
+        &self,
+        task: &TaskId,
+        log: &TaskLog,
+        event: Event,
+        origin: Option<Box<Origin>>,
+    ) -> Result<Entry, LogError> {
+        let mut entry = Entry {
             generation: log.generation + 1,
             at: self.clock.now(),
             by: self.by.clone(),
@@ -93,31 +173,89 @@ impl Logs {
             origin,
             agent: None,
             spent: None,
+            driver: None,
             event,
         };
-        let unreadable = |reason: String| LogError::Unreadable { task: task.clone(), reason };
-        let payload = serde_json::to_vec(&entry).map_err(|error| unreadable(error.to_string()))?;
-        let stored = self
-            .bus
-            .store(Outgoing {
-                subject: self.bus.subjects().log(owner, task),
-                expected_last: Some(log.last_sequence),
-                headers: Headers::new().with(header::ENTRY, entry.event.kind().name()),
-                payload: payload.into(),
-            })
-            .await?;
-        log.apply(stored.sequence, entry).map_err(|error| unreadable(error.to_string()))?;
-        self.carry_out(task, log).await
+        if entry.event.kind().is_terminal() {
+            let mut after = log.clone();
+            after.apply(0, entry.clone()).map_err(|error| unreadable(task, &error))?;
+            let has_grant = after.origin.as_ref().is_some_and(|origin| origin.budget.is_some());
+            entry.spent = has_grant.then(|| after.account.total());
+        }
+        Ok(entry)
+    }
+
+    fn outgoing(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        log: &TaskLog,
+        entry: &Entry,
+    ) -> Result<Outgoing, LogError> {
+        let payload = serde_json::to_vec(entry).map_err(|error| unreadable(task, &error))?;
+        Ok(Outgoing {
+            subject: self.bus.subjects().log(owner, task),
+            expected_last: Some(log.last_sequence),
+            headers: Headers::new().with(header::ENTRY, entry.event.kind().name()),
+            payload: payload.into(),
+        })
+    }
+
+    async fn took(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        log: &mut TaskLog,
+        sequence: u64,
+        entry: Entry,
+    ) -> Result<(), LogError> {
+        log.apply(sequence, entry).map_err(|error| unreadable(task, &error))?;
+        self.carry_out(owner, task, log, Cancels::Publish).await?;
+        if log.is_ended() {
+            self.answer(task, log).await;
+        }
+        Ok(())
+    }
+
+    /// What the task was asked to do, as far as it can be read.
+    async fn input(&self, log: &TaskLog) -> Result<Message, LogError> {
+        let names = self.bus.names();
+        let stored = match log.origin.as_ref().map(|origin| origin.source) {
+            None => None,
+            Some(Source { queue: Queue::Inbox, sequence }) => {
+                self.bus.at_from_leader(&names.inbox, sequence).await?
+            }
+            Some(Source { queue: Queue::Run, sequence }) => {
+                self.bus.at_from_leader(&names.log, sequence).await?
+            }
+        };
+        let read = stored.and_then(|stored| {
+            codec::decode_body(stored.headers.get(header::CONTENT_TYPE), &stored.payload).ok()
+        });
+        Ok(read.unwrap_or_else(|| Message::from_user(Vec::new())))
     }
 
     /// Publishes what follows from a log's last entry.
-    pub(crate) async fn carry_out(&self, task: &TaskId, log: &TaskLog) -> Result<(), LogError> {
-        for publication in consequence::of(self.bus.subjects(), task, log) {
-            let message =
-                Outgoing::new(publication.subject, publication.headers, publication.payload);
-            self.bus.store(message).await?;
+    pub(crate) async fn carry_out(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        log: &TaskLog,
+        cancels: Cancels,
+    ) -> Result<(), LogError> {
+        let subjects = self.bus.subjects();
+        let published = consequence::of(subjects, task, log)
+            .into_iter()
+            .filter(|one| cancels == Cancels::Publish || !wake::is_cancel(subjects, one))
+            .map(|one| async move {
+                let message = Outgoing::new(one.subject, one.headers, one.payload);
+                self.bus.store(message).await.map(drop)
+            });
+        let mut published = futures_util::stream::iter(published).buffered(PUBLISH_AHEAD);
+        while let Some(stored) = published.next().await {
+            stored?;
         }
-        Ok(())
+        lane::wake_next(self, owner, task, log).await
     }
 
     /// Sends a task's end to whoever asked for it.
@@ -126,7 +264,7 @@ impl Logs {
         if let Some(reply_to) = reply_to
             && let Ok(body) = serde_json::to_vec(&protocol::view::task(task, log, None))
         {
-            self.bus.tell(reply_to, &Headers::new(), body.into()).await;
+            self.bus.answer(reply_to, task, body.into()).await;
         }
     }
 }

@@ -8,12 +8,15 @@ use std::sync::LazyLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use weft_protocol::approval::{ApprovalRequest, Decision};
+use weft_protocol::budget::Unit;
 use weft_protocol::codec;
 use weft_protocol::contract;
 use weft_protocol::entry::{Entry, Kind};
 use weft_protocol::fault::{Fault, code};
 use weft_protocol::header::Headers;
-use weft_protocol::limits::{FAULT_CHARS_MAX, PARTS_MAX, TASK_BYTES_MAX};
+use weft_protocol::input::Input;
+use weft_protocol::limits::{FAULT_CHARS_MAX, NAME_CHARS_MAX, PARTS_MAX, TASK_BYTES_MAX};
 use weft_protocol::log::TaskLog;
 use weft_protocol::message::{Message, value_of};
 use weft_protocol::schema::Schema;
@@ -41,10 +44,12 @@ pub(crate) enum Verdict {
 }
 
 /// Every target.
-pub(crate) const ALL: [Target; 6] = [
+pub(crate) const ALL: [Target; 8] = [
     Target { name: "body", run: body },
     Target { name: "entry", run: entry },
     Target { name: "envelope", run: envelope },
+    Target { name: "input", run: input },
+    Target { name: "approval", run: approval },
     Target { name: "msgpack", run: msgpack },
     Target { name: "contract", run: contract },
     Target { name: "schema", run: schema },
@@ -104,15 +109,20 @@ fn entry(data: &[u8]) -> Verdict {
     }
 }
 
-/// A subject in the first line, `name:value` headers in the others.
+/// `name:value` headers, one a line.
+fn headers<'a>(lines: impl Iterator<Item = &'a str>) -> Headers {
+    lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// A subject in the first line, headers in the others.
 fn envelope(data: &[u8]) -> Verdict {
     let text = String::from_utf8_lossy(data);
     let mut lines = text.split('\n');
     let subject = lines.next().unwrap_or_default();
-    let headers: Headers = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let headers = headers(lines);
     let subjects = Subjects::default();
     let at = Timestamp::from_millis(1_795_264_618_007);
     let stored = Stored { subject, headers: &headers, sequence: u64::MAX, at };
@@ -121,7 +131,8 @@ fn envelope(data: &[u8]) -> Verdict {
         None => return Verdict::Refused,
         Some(Ok(envelope)) => envelope,
         Some(Err(refused)) => {
-            verdict = explained(&refused.fault, &[code::BAD_HEADER, code::TOO_LARGE]);
+            let codes = [code::BAD_HEADER, code::TOO_LARGE, code::LANE_MISSING];
+            verdict = explained(&refused.fault, &codes);
             assert_eq!(refused.envelope.task.sequence(), Some(u64::MAX), "an id from a bad header");
             *refused.envelope
         }
@@ -134,8 +145,70 @@ fn envelope(data: &[u8]) -> Verdict {
     if let Some(deadline) = envelope.deadline {
         assert_eq!(Timestamp::parse(&deadline.to_string()), Ok(deadline));
     }
+    if let Some(grant) = envelope.budget {
+        for unit in Unit::ALL {
+            assert_eq!(grant.usage().of(unit), grant.of(unit).unwrap_or(0), "{unit:?}");
+        }
+        let text = serde_json::to_string(&grant).unwrap_or_default();
+        assert_eq!(serde_json::from_str(&text).ok(), Some(grant), "a grant through JSON");
+    }
     drop(codec::decode_body(envelope.content_type.as_deref(), envelope.task.as_str().as_bytes()));
     verdict
+}
+
+/// What is said to a task: headers up to a zero byte, then the body.
+fn input(data: &[u8]) -> Verdict {
+    let mut pieces = data.splitn(2, |byte| *byte == 0);
+    let text = String::from_utf8_lossy(pieces.next().unwrap_or_default());
+    let body = pieces.next().unwrap_or_default();
+    let codes = [
+        code::BAD_HEADER,
+        code::TOO_LARGE,
+        code::TOO_DEEP,
+        code::MALFORMED_BODY,
+        code::UNSUPPORTED_CONTENT_TYPE,
+    ];
+    let read = match Input::read(&headers(text.split('\n')), body) {
+        Ok(read) => read,
+        Err(fault) => return explained(&fault, &codes),
+    };
+    if let Input::Signal { name, .. } = &read {
+        assert!((1..=NAME_CHARS_MAX).contains(&name.chars().count()), "{name:?}");
+    }
+    let (headers, body) = read.write();
+    match Input::read(&headers, &body) {
+        Ok(again) => assert_eq!(again, read),
+        // A message of a single value is wrapped when it is written.
+        Err(fault) => {
+            assert!([code::TOO_DEEP, code::TOO_LARGE].contains(&fault.code.as_str()), "{fault:?}");
+        }
+    }
+    Verdict::Read
+}
+
+/// A request for approval and, behind a zero byte, a decision: whatever they say, a decision allows nothing but the
+/// action whose hash it names.
+fn approval(data: &[u8]) -> Verdict {
+    let mut pieces = data.splitn(2, |byte| *byte == 0);
+    let mut next = || pieces.next().unwrap_or_default();
+    let request = match codec::json::<ApprovalRequest>(next()) {
+        Ok(request) => request,
+        Err(fault) => return explained(&fault, &[code::TOO_DEEP, code::MALFORMED_BODY]),
+    };
+    let decision = match codec::json::<Decision>(next()) {
+        Ok(decision) => decision,
+        Err(fault) => return explained(&fault, &[code::TOO_DEEP, code::MALFORMED_BODY]),
+    };
+    let (since, later) = (Timestamp::from_millis(0), Timestamp::from_millis(7_200_000));
+    let ruled = request.rule(since, &[(3, later, &decision), (4, later, &decision)], false);
+    if let Some((sequences, ruling)) = ruled {
+        assert_eq!(decision.hash, request.hash, "another action was decided");
+        assert_eq!((sequences, ruling.by.len()), (vec![3], 1), "one person counted twice");
+        assert_eq!(ruling.action, decision.action, "another action than was decided");
+        std::hint::black_box(request.raise(&ruling));
+    }
+    survives(&request);
+    survives(&decision)
 }
 
 /// A message in MessagePack.
@@ -162,7 +235,7 @@ fn contract(data: &[u8]) -> Verdict {
             let Ok(written) = judge::read(name, form, data) else { continue };
             verdict = Verdict::Read;
             // Headers are passed on as they came, in spellings that the schema does not state.
-            if *name == "submission-headers" {
+            if ["submission-headers", "input-headers"].contains(name) {
                 continue;
             }
             let faults = schema.faults(&written, code::SCHEMA_MISMATCH);

@@ -8,12 +8,16 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use weft_protocol::approval::Decision;
+use weft_protocol::budget::Grant;
 use weft_protocol::card::Registration;
 use weft_protocol::codec;
 use weft_protocol::dead::DeadLetter;
 use weft_protocol::entry::Entry;
 use weft_protocol::fault::{Fault, code};
 use weft_protocol::header::{self, Headers};
+use weft_protocol::id::Lane;
+use weft_protocol::input::Input;
 use weft_protocol::subject::Subjects;
 use weft_protocol::submission::{Envelope, Stored};
 use weft_protocol::task::Task;
@@ -39,6 +43,9 @@ pub(crate) fn read(contract: &str, form: Form, bytes: &[u8]) -> Result<Value, Fa
             codec::decode_body(Some(content_type), bytes).map(|message| written(&message))
         }
         "submission-headers" => headers(&typed::<BTreeMap<String, String>>(form, bytes)?),
+        "grant" => typed::<Grant>(form, bytes).map(|grant| written(&grant)),
+        "input-headers" => input_headers(&typed::<BTreeMap<String, String>>(form, bytes)?),
+        "decision" => typed::<Decision>(form, bytes).map(|decision| written(&decision)),
         "task" => typed::<Task>(form, bytes).map(|task| written(&task)),
         "entry" => entry(&typed::<Entry>(form, bytes)?),
         "dead-letter" => typed::<DeadLetter>(form, bytes).map(|letter| written(&letter)),
@@ -71,17 +78,37 @@ fn entry(entry: &Entry) -> Result<Value, Fault> {
     Ok(written(entry))
 }
 
-/// Headers have two readers: the envelope, and for `Content-Type` the body's codec.
+/// Headers have two readers: the envelope, and for `Content-Type` the body's codec. A lane stands in the subject, which
+/// the header repeats.
 fn headers(values: &BTreeMap<String, String>) -> Result<Value, Fault> {
     let headers: Headers = values.clone().into_iter().collect();
     let subjects = Subjects::default();
     let at = Timestamp::from_millis(0);
-    let stored = Stored { subject: "weft.task.echo", headers: &headers, sequence: 1, at };
+    let lane = headers.get(header::LANE).and_then(|lane| Lane::parse(lane).ok());
+    let subject = lane.map_or_else(
+        || "weft.task.echo".to_owned(),
+        |lane| format!("weft.task.echo.default.{lane}"),
+    );
+    let stored = Stored { subject: &subject, headers: &headers, sequence: 1, at };
     if let Some(Err(refused)) = Envelope::read(&subjects, stored) {
         return Err(refused.fault);
     }
     match codec::decode_body(headers.get(header::CONTENT_TYPE), b"") {
         Err(fault) if fault.code == code::UNSUPPORTED_CONTENT_TYPE => Err(fault),
+        Ok(_) | Err(_) => Ok(written(values)),
+    }
+}
+
+/// The headers alone are judged: whatever is wrong with the body is of no interest here.
+fn input_headers(values: &BTreeMap<String, String>) -> Result<Value, Fault> {
+    let headers: Headers = values.clone().into_iter().collect();
+    match Input::read(&headers, b"{}") {
+        Err(fault)
+            if [code::BAD_HEADER, code::UNSUPPORTED_CONTENT_TYPE]
+                .contains(&fault.code.as_str()) =>
+        {
+            Err(fault)
+        }
         Ok(_) | Err(_) => Ok(written(values)),
     }
 }

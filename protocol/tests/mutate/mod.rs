@@ -111,6 +111,10 @@ const PIECES: &[&[u8]] = &[
     b"\nWeft-Deadline:9999-12-31T23:59:59-25:59",
     b"\nWeft-Reply-To:a.b",
     b"\nWeft-Dedup-Key:k",
+    b"\nWeft-Budget:{\"tokens\":18446744073709551615}",
+    b"\nWeft-Budget:{\"wallClockMs\":18446744073709551615}",
+    b"\nWeft-Lane:l",
+    b"\nWeft-Input:signal\nWeft-Name:n",
     b"\ntraceparent:\r",
 ];
 
@@ -236,6 +240,10 @@ fn text(random: &mut Random) -> String {
         "minLength",
         "unevaluatedProperties",
         "message_id",
+        "approve",
+        "edit",
+        "signal",
+        "time",
     ];
     if random.below(2) == 0 {
         return (*random.pick(WORDS)).to_owned();

@@ -15,6 +15,8 @@ use crate::config::Settings;
 
 /// Where a server is looked for when nothing is said.
 pub const SERVER_DEFAULT: &str = "nats://127.0.0.1:4222";
+/// The schemes of server URLs.
+const SCHEMES: [&str; 2] = ["nats", "tls"];
 
 /// Flags and variables of the connection; those of the NATS tools where there are such.
 ///
@@ -156,9 +158,11 @@ impl ConnectionArgs {
         if named.is_none() && !said {
             layers.extend(home.selected()?);
         }
+        let servers = first(&layers, |layer| layer.servers.clone());
+        let servers = servers.unwrap_or_else(|| SERVER_DEFAULT.to_owned());
+        servers.split(',').try_for_each(check_server)?;
         let mut bus = BusSettings {
-            servers: first(&layers, |layer| layer.servers.clone())
-                .unwrap_or_else(|| SERVER_DEFAULT.to_owned()),
+            servers,
             credentials: Credentials::None,
             tls: TlsFiles { ca: first(&layers, |layer| layer.ca.clone()), identity: None },
             role: role.to_owned(),
@@ -217,6 +221,24 @@ fn given(text: Option<&String>) -> Option<String> {
 
 fn given_path(path: Option<&PathBuf>) -> Option<PathBuf> {
     path.filter(|path| !path.as_os_str().is_empty()).cloned()
+}
+
+/// Tells a server that cannot be one from a server that does not answer.
+fn check_server(url: &str) -> Result<(), ArgsError> {
+    let url = url.trim();
+    let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
+    // A password is nobody's business.
+    let address = rest.rsplit('@').next().unwrap_or_default();
+    let reason = if !SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) {
+        format!("{scheme}:// is none of {}", SCHEMES.map(|one| format!("{one}://")).join(", "))
+    } else if address.is_empty() {
+        "it names no host".to_owned()
+    } else {
+        return Ok(());
+    };
+    let shown =
+        if url.contains("://") { format!("{scheme}://{address}") } else { address.to_owned() };
+    Err(ArgsError::Server { url: shown, reason })
 }
 
 #[cfg(test)]
@@ -278,6 +300,27 @@ mod tests {
             ),
         ] {
             assert_eq!(shown(&args, settings), expected);
+        }
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_one_is_a_usage_error() {
+        let settings = Settings::without_file();
+        for (servers, told) in [
+            ("http://u:secret@host:4222", Some("\"http://host:4222\" is no address")),
+            ("nats://a:1,ftp://b", Some("ftp:// is none of nats://, tls://")),
+            ("nats://", Some("names no host")),
+            ("nats://a, tls://u:p@b:1", None),
+            ("host", None),
+            ("[::1]:4222", None),
+        ] {
+            let args = ConnectionArgs { server: Some(servers.to_owned()), ..Default::default() };
+            let error = args.bus_at(&Home::default(), &settings, "test").err();
+            let error = error.map(|error| error.to_string());
+            assert_eq!(error.is_some(), told.is_some(), "{servers}: {error:?}");
+            let error = error.unwrap_or_default();
+            assert!(error.contains(told.unwrap_or_default()), "{servers}: {error}");
+            assert!(!error.contains("secret"), "{error}");
         }
     }
 

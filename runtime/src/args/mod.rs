@@ -25,6 +25,14 @@ pub enum ArgsError {
     /// The subject prefix is none.
     #[error("--prefix cannot be used")]
     Prefix(#[from] PrefixError),
+    /// A server is none that NATS clients can connect to.
+    #[error("{url:?} is no address of a NATS server: {reason}")]
+    Server {
+        /// What was given, without user and password.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is no such NATS context.
     #[error("there is no NATS context {name:?} ({})", path.display())]
     ContextUnknown {

@@ -20,7 +20,7 @@ pub struct ConfigArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Logs")]
 pub struct TelemetryArgs {
-    /// Which log lines are written, such as `info` or `warn,weft_runtime=debug` [env: `RUST_LOG`]
+    /// Which log lines are written, such as `info` or `warn,weft_runtime=debug`; `RUST_LOG` says the same
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
     /// How they look: text or json

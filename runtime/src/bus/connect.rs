@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use protocol::subject::Subjects;
@@ -18,6 +18,11 @@ use super::{Bus, REQUEST_TIMEOUT, Shared};
 
 /// The oldest server that has everything the mesh relies on and no known hole.
 pub(super) const SERVER_VERSION_MIN: (i64, i64, i64) = (2, 14, 3);
+/// How long a process that starts waits for JetStream. A cluster elects its leader in under 15 s, and servers that start
+/// together need a moment to find each other.
+pub const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long it rests between two attempts.
+const START_REST: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
@@ -106,6 +111,16 @@ pub enum ConnectError {
         /// Its version.
         found: String,
     },
+    /// JetStream does not answer: the cluster has no leader, or the server is still starting.
+    #[error(
+        "JetStream does not answer at {servers} ({reason}): the servers are starting, are electing a leader, or fewer than half of them run"
+    )]
+    NotReady {
+        /// The URLs.
+        servers: String,
+        /// What the server or the client says.
+        reason: String,
+    },
     /// The server runs without JetStream, or this account may not use it.
     #[error(
         "JetStream is not available at {servers}: start the server with JetStream and enable it for this account"
@@ -114,6 +129,20 @@ pub enum ConnectError {
         /// The URLs.
         servers: String,
     },
+}
+
+impl ConnectError {
+    /// Whether the same connection may be made later without anybody changing anything.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NotReady { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Credentials { .. }
+            | Self::TooOld { .. }
+            | Self::NoJetStream { .. } => false,
+        }
+    }
 }
 
 /// What a server says about itself.
@@ -188,12 +217,39 @@ impl Bus {
         if !bus.client.is_server_compatible(major, minor, patch) {
             return Err(ConnectError::TooOld { servers, found: bus.server().version });
         }
-        if bus.jetstream.query_account().await.is_err()
-            && bus.shared.watch.violation("$JS.API.INFO").is_none()
-        {
-            return Err(ConnectError::NoJetStream { servers });
+        match bus.jetstream.query_account().await {
+            Err(error) if bus.shared.watch.violation("$JS.API.INFO").is_none() => {
+                Err(judge(&error.kind(), servers))
+            }
+            Ok(_) | Err(_) => Ok(bus),
         }
-        Ok(bus)
+    }
+
+    /// As [`Bus::connect`], for processes that may start before the servers are ready: waits for JetStream, for
+    /// [`START_PATIENCE`] at most.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect_patiently(settings: BusSettings) -> Result<Self, ConnectError> {
+        let patience = Patience::new();
+        loop {
+            match Self::connect(settings.clone()).await {
+                Err(error) if error.may_pass() => {
+                    if !patience.rest(&error).await {
+                        return Err(error);
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Connects to look at a mesh that may be broken: nothing is asked of JetStream.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    pub async fn connect_to_diagnose(settings: BusSettings) -> Result<Self, ConnectError> {
+        Self::connect_plain(settings).await
     }
 
     /// Connects without asking for JetStream, as to the system account.
@@ -209,15 +265,13 @@ impl Bus {
             .ping_interval(PING_INTERVAL)
             .request_timeout(Some(REQUEST_TIMEOUT))
             .client_capacity(8192)
-            .reconnect_delay_callback(|attempts| {
-                Duration::from_millis(20 << attempts.min(5)).min(RECONNECT_DELAY_MAX)
-            })
+            .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
                 noted.note(&event);
                 std::future::ready(())
             });
         let urls = addresses(&settings.servers)?;
-        let credentials = match settings.credentials {
+        let credentials = match settings.credentials.clone() {
             Credentials::None => from_urls(&urls),
             given @ (Credentials::File(_)
             | Credentials::User { .. }
@@ -232,7 +286,9 @@ impl Bus {
         let mut jetstream = async_nats::jetstream::new(client.clone());
         jetstream.set_timeout(REQUEST_TIMEOUT);
         let names = Names::new(&settings.subjects);
-        let shared = Shared { subjects: Arc::new(settings.subjects), names, client_name, watch };
+        let subjects = Arc::new(settings.subjects.clone());
+        let shared =
+            Shared { settings, subjects, names, client_name, watch, outbox: OnceLock::new() };
         Ok(Self { client, jetstream, shared: Arc::new(shared) })
     }
 
@@ -270,9 +326,66 @@ impl Bus {
 
     /// Waits until everything published so far has been written to the socket.
     pub async fn flush(&self) {
+        if let Some(outbox) = self.shared.outbox.get() {
+            outbox.send().await;
+        }
         if let Err(error) = self.client.flush().await {
             tracing::debug!(reason = %error, "flush failed");
         }
+    }
+}
+
+/// The first attempt comes at once: until a node is back, coordinators may take it for dead.
+fn reconnect_delay(attempts: usize) -> Duration {
+    match attempts {
+        0 | 1 => Duration::ZERO,
+        more => Duration::from_millis(20 << more.min(5)).min(RECONNECT_DELAY_MAX),
+    }
+}
+
+/// Why JetStream did not say how the account stands.
+fn judge(kind: &async_nats::jetstream::context::AccountErrorKind, servers: String) -> ConnectError {
+    use async_nats::jetstream::context::AccountErrorKind as Kind;
+    let not_ready = |reason: String| ConnectError::NotReady { servers: servers.clone(), reason };
+    match kind {
+        Kind::TimedOut => not_ready("no answer in time".to_owned()),
+        Kind::Other => not_ready("no answer".to_owned()),
+        Kind::JetStream(error) if super::may_pass(&error.to_string()) => {
+            not_ready(error.to_string())
+        }
+        // Nobody listens there: JetStream is off, here or for this account.
+        Kind::JetStream(_) | Kind::JetStreamUnavailable => ConnectError::NoJetStream { servers },
+    }
+}
+
+/// How long a process that has just started goes on asking for what the servers cannot give yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    ends_at: Instant,
+}
+
+impl Patience {
+    /// [`START_PATIENCE`] from now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { ends_at: Instant::now() + START_PATIENCE }
+    }
+
+    /// Says what is waited for and rests a moment; `false` when it is over.
+    pub async fn rest(&self, error: &(dyn std::error::Error + Sync)) -> bool {
+        if Instant::now() >= self.ends_at {
+            return false;
+        }
+        let left = self.ends_at.duration_since(Instant::now()).as_secs();
+        tracing::warn!(reason = %error, gives_up_in_seconds = left, "waiting for the servers");
+        tokio::time::sleep(START_REST).await;
+        true
+    }
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -52,14 +52,43 @@ impl Delivery {
     }
 }
 
+/// Which hand-out of which message an acknowledgement subject stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOut {
+    /// The stream and the consumer.
+    pub queue: String,
+    /// The message's sequence in the stream.
+    pub sequence: u64,
+    /// How often the message has been handed out, this time included.
+    pub delivered: u64,
+}
+
+impl HandOut {
+    /// Reads an acknowledgement subject; `None` when it is none.
+    #[must_use]
+    pub fn read(ack_subject: &str) -> Option<Self> {
+        let Position { sequence, delivered, .. } = Position::parse(ack_subject)?;
+        let tokens = ack_subject.split('.').collect::<Vec<_>>();
+        // The short form has neither domain nor account before the stream.
+        let at = if tokens.len() == 9 { 2 } else { 4 };
+        let queue = tokens.get(at..at + 2)?.join(" ");
+        Some(Self { queue, sequence, delivered })
+    }
+}
+
 impl Position {
     /// Reads `$JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>`.
     fn parse(ack_subject: &str) -> Option<Self> {
-        let tokens = ack_subject.strip_prefix("$JS.ACK.")?.split('.').collect::<Vec<_>>();
-        let numbers = match tokens.len() {
+        let mut tokens = [""; 10];
+        let mut count = 0;
+        for token in ack_subject.strip_prefix("$JS.ACK.")?.split('.') {
+            *tokens.get_mut(count)? = token;
+            count += 1;
+        }
+        let numbers = match count {
             7 => tokens.get(2..)?,
             // The long form ends in one random token on some servers.
-            9 | 10 => tokens.get(4..9)?,
+            9 | 10 => tokens.get(4..)?,
             _ => return None,
         };
         let number = |at: usize| numbers.get(at)?.parse::<u64>().ok();
@@ -74,28 +103,32 @@ impl Position {
 
 impl Bus {
     /// Settles a delivery: it does not come again.
-    pub async fn ack(&self, ack_subject: &str) {
-        self.send_ack(ack_subject, Bytes::from_static(b"+ACK")).await;
+    pub async fn ack(&self, ack_subject: impl Into<String>) {
+        self.send_ack(ack_subject.into(), Bytes::from_static(b"+ACK")).await;
     }
 
     /// Gives a delivery back: it comes again, to anybody, after the wait.
-    pub async fn nak(&self, ack_subject: &str, after: Duration) {
+    pub async fn nak(&self, ack_subject: impl Into<String>, after: Duration) {
         let body = if after.is_zero() {
             Bytes::from_static(b"-NAK")
         } else {
             Bytes::from(format!("-NAK {{\"delay\": {}}}", after.as_nanos()))
         };
-        self.send_ack(ack_subject, body).await;
+        self.send_ack(ack_subject.into(), body).await;
     }
 
     /// Keeps a delivery in hand for another lease.
-    pub async fn in_progress(&self, ack_subject: &str) {
-        self.send_ack(ack_subject, Bytes::from_static(b"+WPI")).await;
+    pub async fn in_progress(&self, ack_subject: impl Into<String>) {
+        self.send_ack(ack_subject.into(), Bytes::from_static(b"+WPI")).await;
     }
 
-    async fn send_ack(&self, ack_subject: &str, body: Bytes) {
-        if let Err(error) = self.client.publish(ack_subject.to_owned(), body).await {
-            tracing::debug!(reason = %error, "acknowledgement not sent");
+    async fn send_ack(&self, ack_subject: String, body: Bytes) {
+        let sent = match self.shared.outbox.get() {
+            Some(outbox) => outbox.tell(ack_subject, body).await,
+            None => self.client.publish(ack_subject, body).await.map_err(|error| error.to_string()),
+        };
+        if let Err(reason) = sent {
+            tracing::debug!(reason, "acknowledgement not sent");
         }
     }
 }
@@ -118,6 +151,9 @@ mod tests {
             "$JS.ACK.hub.acc.WEFT_INBOX.skill-echo.3.42.40.1700000000123456789.5.rnd",
         ] {
             assert_eq!(Position::parse(text), Some(expected), "{text}");
+            let queue = "WEFT_INBOX skill-echo".to_owned();
+            let hand_out = HandOut { queue, sequence: 42, delivered: 3 };
+            assert_eq!(HandOut::read(text), Some(hand_out), "{text}");
         }
         for text in ["", "_INBOX.x", "$JS.ACK.a.b.c", "$JS.ACK.S.C.x.42.40.1.5"] {
             assert_eq!(Position::parse(text), None, "{text}");

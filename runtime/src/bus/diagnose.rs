@@ -3,6 +3,7 @@
 //! What cannot be read is part of the answer and not an error: whoever diagnoses a mesh wants the rest all the same.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use async_nats::jetstream::{consumer, stream};
 use bytes::Bytes;
@@ -24,6 +25,9 @@ use crate::clock::Clock;
 /// The settings that an operator chooses per mesh: without the settings file nobody knows what is wanted.
 const CHOSEN: [&str; 3] = ["num_replicas", "max_bytes", "ack_wait"];
 
+/// A copy that its leader has not heard of for longer is taken for offline: it hears from each every second.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+
 /// An expected sequence that no subject has: the publish proves the permission and is never stored.
 const NEVER: u64 = 1 << 60;
 
@@ -38,6 +42,10 @@ pub struct Diagnosis {
     pub differences: Vec<Difference>,
     /// What could not be read or done, each with what the server says.
     pub unreadable: Vec<(String, String)>,
+    /// What nobody answers for at this moment: it has no leader. Each with what the server or the client says.
+    pub leaderless: Vec<(String, String)>,
+    /// Copies of streams that are not up to date.
+    pub lagging: Vec<Lagging>,
     /// How full the streams are.
     pub streams: Vec<StreamFill>,
     /// How full the account is, which limits the streams that have no limit of their own.
@@ -50,8 +58,21 @@ pub struct Diagnosis {
     pub submissions: BTreeMap<Skill, u64>,
     /// Pull requests of coordinators that wait now; `None` without their consumer.
     pub coordinators_pulling: Option<usize>,
-    /// Whether the provisioner noted that the server syncs every write.
-    pub noted_sync_always: bool,
+    /// Whether the server syncs every write, as the provisioner noted it; `None` when it did not know.
+    pub noted_sync_always: Option<bool>,
+}
+
+/// A copy of a stream that is not up to date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lagging {
+    /// The stream.
+    pub stream: String,
+    /// The server that has the copy.
+    pub server: String,
+    /// Whether that server is not there, or has been silent for seconds.
+    pub offline: bool,
+    /// How many operations it is behind.
+    pub behind: u64,
 }
 
 /// How full a stream is.
@@ -96,7 +117,59 @@ struct StreamAnswer {
     error: Option<AnswerError>,
     config: Option<stream::Config>,
     state: Option<StreamState>,
+    cluster: Option<StreamCluster>,
     ts: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct StreamCluster {
+    leader: Option<String>,
+    #[serde(default)]
+    replicas: Vec<Replica>,
+}
+
+impl StreamCluster {
+    /// A server that has lost the others goes on answering for some seconds.
+    fn lacks(&self) -> Option<&'static str> {
+        let there = 1 + self.replicas.iter().filter(|copy| !copy.is_away()).count();
+        if self.leader.as_ref().is_none_or(String::is_empty) {
+            Some("it has no leader")
+        } else if there * 2 <= self.replicas.len() + 1 {
+            Some("half of its copies or more are away")
+        } else {
+            None
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Replica {
+    name: String,
+    #[serde(default)]
+    current: bool,
+    #[serde(default)]
+    offline: bool,
+    /// Nanoseconds since the leader last heard of it; 0 if it never did.
+    #[serde(default)]
+    active: u64,
+    #[serde(default)]
+    lag: u64,
+}
+
+impl Replica {
+    /// The server itself takes a minute to call another one offline.
+    fn is_away(&self) -> bool {
+        let never_heard = self.active == 0 && !self.current;
+        self.offline || never_heard || Duration::from_nanos(self.active) > SILENT_AFTER
+    }
+}
+
+/// Why something could not be read.
+enum Unread {
+    /// Nobody answers for it at this moment.
+    Leaderless(String),
+    /// The server says no, or says something else.
+    Refused(String),
 }
 
 #[derive(Deserialize)]
@@ -105,6 +178,13 @@ struct AnswerError {
     err_code: u64,
     #[serde(default)]
     description: String,
+}
+
+impl AnswerError {
+    /// 10008: the cluster has no leader. 10118: nor has the stream, or its server is not there.
+    fn has_no_leader(&self) -> bool {
+        matches!(self.err_code, 10_008 | 10_118)
+    }
 }
 
 #[derive(Deserialize)]
@@ -127,7 +207,11 @@ impl Bus {
             self.try_submitting(),
             self.jetstream.query_account(),
         );
-        found.unreadable.extend(submitting);
+        match submitting {
+            None => {}
+            Some((what, Unread::Leaderless(reason))) => found.leaderless.push((what, reason)),
+            Some((what, Unread::Refused(reason))) => found.unreadable.push((what, reason)),
+        }
         found.account = account.ok().map(|account| AccountFill {
             bytes: account.storage,
             bytes_max: account
@@ -168,7 +252,8 @@ impl Bus {
                     found.server_ahead_ms = found.server_ahead_ms.or(ahead_ms);
                     found.note_stream(self, what, answer, spec);
                 }
-                Err(reason) => found.unreadable.push((what, reason)),
+                Err(Unread::Leaderless(reason)) => found.leaderless.push((what, reason)),
+                Err(Unread::Refused(reason)) => found.unreadable.push((what, reason)),
             }
         }
     }
@@ -179,16 +264,25 @@ impl Bus {
         stream: &str,
         filter: &str,
         clock: &Clock,
-    ) -> Result<(StreamAnswer, Option<i64>), String> {
+    ) -> Result<(StreamAnswer, Option<i64>), Unread> {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let body = serde_json::json!({ "subjects_filter": filter }).to_string();
         let asked_at = clock.now();
         let answer = self.ask(subject.clone(), &Headers::new(), body.into(), REQUEST_TIMEOUT).await;
         let heard_at = clock.now();
-        let answer = answer
-            .map_err(|error| self.shared.watch.violation(&subject).unwrap_or(error.reason))?;
-        let answer: StreamAnswer =
-            serde_json::from_slice(&answer.payload).map_err(|error| error.to_string())?;
+        let answer = answer.map_err(|error| match self.shared.watch.violation(&subject) {
+            Some(violation) => Unread::Refused(violation),
+            None => Unread::Leaderless(error.reason),
+        })?;
+        let answer: StreamAnswer = serde_json::from_slice(&answer.payload)
+            .map_err(|error| Unread::Refused(error.to_string()))?;
+        if let Some(error) = answer.error.as_ref().filter(|error| error.has_no_leader()) {
+            return Err(Unread::Leaderless(error.description.clone()));
+        }
+        let copied = answer.cluster.as_ref().filter(|cluster| !cluster.replicas.is_empty());
+        if let Some(reason) = copied.and_then(StreamCluster::lacks) {
+            return Err(Unread::Leaderless(reason.to_owned()));
+        }
         let ahead_ms = ahead(answer.ts.as_deref(), asked_at, heard_at);
         Ok((answer, ahead_ms))
     }
@@ -209,14 +303,19 @@ impl Bus {
             match listed {
                 Ok(consumers) => found.note_consumers(self, name, &consumers, wanted),
                 Err(error) => {
-                    found.unreadable.push((format!("consumers of {name}"), error.to_string()));
+                    let (what, reason) = (format!("consumers of {name}"), error.to_string());
+                    if super::may_pass(&reason) {
+                        found.leaderless.push((what, reason));
+                    } else {
+                        found.unreadable.push((what, reason));
+                    }
                 }
             }
         }
     }
 
     /// Asks for a write that the fence refuses: whether this user may submit at all, and if not, why.
-    async fn try_submitting(&self) -> Option<(String, String)> {
+    async fn try_submitting(&self) -> Option<(String, Unread)> {
         let skill = Skill::parse("doctor").ok()?;
         let subject = self.subjects().task(&skill, &Owner::default());
         let message = Outgoing {
@@ -226,7 +325,14 @@ impl Bus {
         match self.store(message).await {
             // A missing stream has been noted already.
             Err(StoreError::Fenced | StoreError::NoStream { .. }) | Ok(_) => None,
-            Err(error) => Some((format!("submitting to {subject}"), error.to_string())),
+            Err(error) => {
+                let passing = matches!(
+                    error,
+                    StoreError::NoAnswer { .. } | StoreError::Refused { code: 10_008, .. }
+                );
+                let unread = if passing { Unread::Leaderless } else { Unread::Refused };
+                Some((format!("submitting to {subject}"), unread(error.to_string())))
+            }
         }
     }
 }
@@ -239,6 +345,14 @@ impl Diagnosis {
         answer: StreamAnswer,
         spec: Option<&StreamSpec>,
     ) {
+        let copies = answer.cluster.into_iter().flat_map(|cluster| cluster.replicas);
+        let behind = copies.filter(|copy| copy.is_away() || !copy.current);
+        self.lagging.extend(behind.map(|copy| Lagging {
+            stream: what.clone(),
+            offline: copy.is_away(),
+            server: copy.name,
+            behind: copy.lag,
+        }));
         match (answer.error, answer.config, answer.state, spec) {
             // 10059: there is no such stream.
             (Some(error), ..) if error.err_code == 10_059 => self.missing.push(what),
@@ -259,11 +373,18 @@ impl Diagnosis {
         }
     }
 
+    /// Whether the consumers of a stream could be read.
+    #[must_use]
+    pub fn knows_consumers(&self, stream: &str) -> bool {
+        self.can_read(stream) && self.streams.iter().any(|one| one.name == stream)
+    }
+
     /// Whether something whose name ends like this is there and can be read.
     #[must_use]
     pub fn can_read(&self, name: &str) -> bool {
         let lacks = |what: &str| what.ends_with(name);
         !self.missing.iter().any(|what| lacks(what))
+            && !self.leaderless.iter().any(|(what, _)| lacks(what))
             && !self.unreadable.iter().any(|(what, _)| lacks(what))
     }
 
@@ -291,8 +412,8 @@ impl Diagnosis {
             match consumers.iter().find(|info| info.name == CARE_CONSUMER) {
                 Some(info) => {
                     self.coordinators_pulling = Some(info.num_waiting);
-                    self.noted_sync_always =
-                        info.config.metadata.get(SYNC_KEY).is_some_and(|s| s == SYNC_ALWAYS);
+                    let noted = info.config.metadata.get(SYNC_KEY);
+                    self.noted_sync_always = noted.map(|sync| sync == SYNC_ALWAYS);
                     self.compare(info, &care);
                 }
                 None => self.missing.push(format!("consumer {CARE_CONSUMER} on {stream}")),

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use protocol::Timestamp;
 use protocol::header::{Headers, TTL};
 
 use super::{Bus, Outgoing, StoreError, StoredMessage};
@@ -75,6 +76,46 @@ impl Bus {
                 key: key.to_owned(),
                 source,
             })
+    }
+
+    /// Removes the keys that a filter matches and that were last written before a time, by the server's clock. Whoever
+    /// writes one of them meanwhile wins. Returns how many were removed.
+    ///
+    /// # Errors
+    /// When the bucket cannot be read.
+    pub async fn remove_keys_before(
+        &self,
+        bucket: &str,
+        filter: &str,
+        before: Timestamp,
+    ) -> Result<usize, KvError> {
+        let mut old = Vec::new();
+        let look = |message: StoredMessage| {
+            let gone = [OPERATION, MARKER].iter().any(|name| message.headers.get(name).is_some());
+            if !gone && message.at < before {
+                old.push((message.subject, message.sequence));
+            }
+            ControlFlow::Continue(())
+        };
+        self.scan(&format!("KV_{bucket}"), &format!("$KV.{bucket}.{filter}"), 1, look)
+            .await
+            .map_err(|error| KvError::Read {
+                bucket: bucket.to_owned(),
+                reason: error.to_string(),
+            })?;
+        let mut removed = 0;
+        for (subject, sequence) in old {
+            let headers = Headers::new().with(OPERATION, "DEL");
+            let removal = Outgoing {
+                expected_last: Some(sequence),
+                ..Outgoing::new(subject, headers, Bytes::new())
+            };
+            match self.store(removal).await {
+                Ok(_) => removed += 1,
+                Err(error) => tracing::debug!(reason = %error, "key not removed"),
+            }
+        }
+        Ok(removed)
     }
 
     /// All keys and values of a bucket, read from its stream: listing keys as the client library does leaves a

@@ -4,7 +4,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use protocol::Timestamp;
 use protocol::header::Headers;
 use serde::Deserialize;
@@ -85,16 +84,19 @@ impl Bus {
         }
     }
 
-    /// The message at a sequence, from the stream's leader, and whether a client could parse its headers.
+    /// The first message of a subject at or after a sequence, from the stream's leader, and whether a client could
+    /// parse its headers.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn inspect(
+    pub async fn inspect_next(
         &self,
         stream: &str,
-        sequence: u64,
+        subject: &str,
+        from: u64,
     ) -> Result<Option<(StoredMessage, bool)>, ReadError> {
-        let found = self.leader_raw(stream, serde_json::json!({"seq": sequence})).await?;
+        let asked = serde_json::json!({"seq": from, "next_by_subj": subject});
+        let found = self.leader_raw(stream, asked).await?;
         Ok(found.and_then(|message| {
             let block = message.hdrs.as_ref().and_then(|text| STANDARD.decode(text).ok());
             let readable = block.is_none_or(|block| well_formed(&block));
@@ -102,44 +104,88 @@ impl Bus {
         }))
     }
 
-    /// For each consumer of a stream, the sequences it may have in flight: from its first unsettled message to the
-    /// last it gave out.
+    /// What each consumer of a stream may have in flight; those with nothing in flight are left out.
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub async fn in_flight(
-        &self,
-        stream: &str,
-    ) -> Result<Vec<std::ops::RangeInclusive<u64>>, ReadError> {
-        #[derive(Deserialize)]
-        struct Place {
-            stream_seq: u64,
-        }
-        #[derive(Deserialize)]
-        struct Consumer {
-            delivered: Place,
-            ack_floor: Place,
-            num_ack_pending: u64,
-        }
-        #[derive(Deserialize)]
-        struct Page {
-            #[serde(default)]
-            consumers: Vec<Consumer>,
-        }
+    pub async fn in_flight(&self, stream: &str) -> Result<Vec<InFlight>, ReadError> {
         let subject = format!("$JS.API.CONSUMER.LIST.{stream}");
-        let body = Bytes::from_static(b"{\"offset\":0}");
-        let answer = self
-            .ask(subject.clone(), &Headers::new(), body, REQUEST_TIMEOUT)
-            .await
-            .map_err(|error| self.read_error(stream, &subject, &error.reason))?;
-        let page: Page = serde_json::from_slice(&answer.payload)
-            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
-        Ok(page
-            .consumers
-            .into_iter()
-            .filter(|consumer| consumer.num_ack_pending > 0)
-            .map(|consumer| consumer.ack_floor.stream_seq + 1..=consumer.delivered.stream_seq)
-            .collect())
+        let (mut found, mut offset) = (Vec::new(), 0);
+        loop {
+            let body = serde_json::json!({ "offset": offset }).to_string().into();
+            let answer = self
+                .ask(subject.clone(), &Headers::new(), body, REQUEST_TIMEOUT)
+                .await
+                .map_err(|error| self.read_error(stream, &subject, &error.reason))?;
+            let page: ConsumerPage = serde_json::from_slice(&answer.payload)
+                .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
+            if let Some(error) = page.error {
+                return Err(self.read_error(stream, &subject, &error.description));
+            }
+            let listed = page.consumers.len();
+            found.extend(page.consumers.into_iter().filter_map(ListedConsumer::in_flight));
+            offset += listed;
+            if listed == 0 || offset >= page.total {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// What a consumer may have in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// The consumer.
+    pub consumer: String,
+    /// The subjects it hands out.
+    pub filters: Vec<String>,
+    /// From its first unsettled message to the last it gave out.
+    pub range: std::ops::RangeInclusive<u64>,
+}
+
+#[derive(Deserialize)]
+struct ConsumerPage {
+    #[serde(default)]
+    total: usize,
+    #[serde(default)]
+    consumers: Vec<ListedConsumer>,
+    error: Option<LeaderError>,
+}
+
+#[derive(Deserialize)]
+struct ListedConsumer {
+    name: String,
+    config: ListedConfig,
+    delivered: Place,
+    ack_floor: Place,
+    num_ack_pending: u64,
+}
+
+#[derive(Deserialize)]
+struct ListedConfig {
+    #[serde(default)]
+    filter_subject: String,
+    #[serde(default)]
+    filter_subjects: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Place {
+    stream_seq: u64,
+}
+
+impl ListedConsumer {
+    fn in_flight(self) -> Option<InFlight> {
+        let mut filters = self.config.filter_subjects;
+        if filters.is_empty() {
+            let one = self.config.filter_subject;
+            filters.push(if one.is_empty() { ">".to_owned() } else { one });
+        }
+        (self.num_ack_pending > 0).then(|| InFlight {
+            consumer: self.name,
+            filters,
+            range: self.ack_floor.stream_seq + 1..=self.delivered.stream_seq,
+        })
     }
 }
 

@@ -2,9 +2,14 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use protocol::TaskId;
+use protocol::fault::{Fault, code};
 use protocol::header::Headers;
 
 use super::Bus;
+
+/// How long the server may take to say who this user is.
+const USER_INFO_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +72,8 @@ impl Glimpse {
 
     /// Its body.
     #[must_use]
-    pub fn into_payload(self) -> Bytes {
-        self.0.payload
+    pub fn payload(&self) -> Bytes {
+        self.0.payload.clone()
     }
 }
 
@@ -86,6 +91,14 @@ impl Subscription {
     pub async fn glimpse(&mut self) -> Option<Glimpse> {
         self.0.next().await.map(Glimpse)
     }
+}
+
+fn too_large(task: &TaskId, bytes: usize, bytes_max: usize) -> Bytes {
+    let what = format!("the answer has {bytes} bytes, the server takes {bytes_max} in one message");
+    let fault = Fault::new(code::TOO_LARGE, what)
+        .at(format!("task {task}"))
+        .hint(format!("the task is stored: read it with `weft task get {task}`"));
+    serde_json::json!({ "error": fault }).to_string().into()
 }
 
 /// A subscription could not be made.
@@ -128,13 +141,19 @@ impl Bus {
         subject: String,
         group: Option<&str>,
     ) -> Result<Subscription, SubscribeError> {
+        self.subscribe_uncopied(subject, group).await.map(Subscription)
+    }
+
+    pub(super) async fn subscribe_uncopied(
+        &self,
+        subject: String,
+        group: Option<&str>,
+    ) -> Result<async_nats::Subscriber, SubscribeError> {
         let subscribed = match group {
             None => self.client.subscribe(subject.clone()).await,
             Some(group) => self.client.queue_subscribe(subject.clone(), group.to_owned()).await,
         };
-        subscribed
-            .map(Subscription)
-            .map_err(|error| SubscribeError { subject, reason: error.to_string() })
+        subscribed.map_err(|error| SubscribeError { subject, reason: error.to_string() })
     }
 
     /// Asks on core NATS and waits for one answer.
@@ -157,6 +176,35 @@ impl Bus {
             .await
             .map(Message::from)
             .map_err(|error| AskError { subject, reason: error.to_string() })
+    }
+
+    /// Asks everybody on core NATS; answers go to `inbox`.
+    pub(super) async fn ask_all(&self, subject: String, inbox: String) {
+        if let Err(error) = self.client.publish_with_reply(subject, inbox, Bytes::new()).await {
+            tracing::debug!(reason = %error, "core publish failed");
+        }
+    }
+
+    /// Publishes the answer that somebody waits for. What is larger than the server takes becomes `error: too_large`,
+    /// which says where the task can be read.
+    pub async fn answer(&self, subject: String, task: &TaskId, body: Bytes) {
+        let bytes_max = self.server().payload_bytes_max;
+        let body = if body.len() > bytes_max {
+            tracing::warn!(task_id = %task, bytes = body.len(), bytes_max, reason = "larger than a message may be", "answered with an error");
+            too_large(task, body.len(), bytes_max)
+        } else {
+            body
+        };
+        self.tell(subject, &Headers::new(), body).await;
+    }
+
+    /// The account of this connection's user; `None` when the server does not say.
+    pub async fn account(&self) -> Option<String> {
+        let subject = "$SYS.REQ.USER.INFO".to_owned();
+        let answer =
+            self.ask(subject, &Headers::new(), Bytes::new(), USER_INFO_LIMIT).await.ok()?;
+        let value: serde_json::Value = serde_json::from_slice(&answer.payload).ok()?;
+        Some(value.pointer("/data/account")?.as_str()?.to_owned())
     }
 
     /// A subject that only this connection listens on.

@@ -5,38 +5,63 @@
 
 mod batch;
 mod connect;
+mod count;
 mod delivery;
 mod diagnose;
+mod ears;
 mod kv;
+mod lane;
 mod leader;
 mod message;
 mod objects;
+mod outbox;
 mod provision;
 mod pull;
 mod read;
 mod store;
 mod system;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use protocol::subject::Subjects;
 use protocol::topology::Names;
 
-pub use connect::{BusSettings, ConnectError, Credentials, ServerFacts, TlsFiles};
-pub use delivery::{Delivery, Position};
-pub use diagnose::{AccountFill, Diagnosis, SkillQueue, StreamFill};
+pub use connect::{
+    BusSettings, ConnectError, Credentials, Patience, START_PATIENCE, ServerFacts, TlsFiles,
+};
+pub use delivery::{Delivery, HandOut, Position};
+pub use diagnose::{AccountFill, Diagnosis, Lagging, SkillQueue, StreamFill};
+pub use ears::{Ears, ListenError, Topic};
 pub use kv::KvError;
+pub use lane::Ahead;
+pub use leader::InFlight;
 pub use message::{AskError, Glimpse, Message, SubscribeError, Subscription};
 pub use objects::ObjectError;
-pub use provision::{Difference, ProvisionError, Provisioned, SYNC_ALWAYS};
+pub use provision::{Difference, ProvisionError, Provisioned, SYNC_ALWAYS, SYNC_INTERVAL};
 pub use pull::{ConsumerFacts, PullError, Pulled, Puller};
 pub use read::{ReadError, StoredMessage, StreamState};
 pub use store::{Outgoing, StoreError, Stored};
-pub use system::{ClientGone, Disconnects, SystemBus};
+pub use system::{ClientEvent, ClientEvents, ClientGone, ClientLink, RollCall, SystemBus};
 
 /// How long one request to JetStream may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether an error of JetStream, as the client library writes it, may pass by itself: no leader, no answer, too few
+/// servers at this moment. The library's own kinds do not reach every caller, its texts do.
+fn may_pass(text: &str) -> bool {
+    // 10008, 10023 and 10005: no leader or no resources at this moment, too few servers for the replicas.
+    const PASSING: [&str; 7] = [
+        "temporarily unavailable",
+        "error code 10008",
+        "error code 10023",
+        "error code 10005",
+        "timed out",
+        "no responders",
+        "no answer",
+    ];
+    PASSING.iter().any(|passing| text.contains(passing))
+}
 
 /// A connection to the bus. Cheap to clone; it reconnects by itself.
 #[derive(Clone)]
@@ -47,10 +72,12 @@ pub struct Bus {
 }
 
 struct Shared {
+    settings: BusSettings,
     subjects: Arc<Subjects>,
     names: Names,
     client_name: String,
     watch: connect::Watch,
+    outbox: OnceLock<Arc<outbox::Outbox>>,
 }
 
 impl Bus {

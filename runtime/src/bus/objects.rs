@@ -1,6 +1,7 @@
 //! The object store: parts over the inline limit, named by the hash of what they hold.
 
 use bytes::Bytes;
+use protocol::limits::OBJECT_BYTES_MAX;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 
@@ -25,6 +26,25 @@ pub enum ObjectError {
         /// What the client says.
         reason: String,
     },
+    /// The object is over the limit.
+    #[error("object {name} has {bytes} bytes, at most {OBJECT_BYTES_MAX} are read")]
+    TooLarge {
+        /// Its name.
+        name: String,
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+impl ObjectError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Write { .. } | Self::Read { .. } => true,
+            Self::TooLarge { .. } => false,
+        }
+    }
 }
 
 impl Bus {
@@ -73,8 +93,8 @@ impl Bus {
             }
             Err(error) => return Err(fail(error.to_string())),
         };
-        if object.info().size > protocol::limits::OBJECT_BYTES_MAX {
-            return Err(fail(format!("it has {} bytes", object.info().size)));
+        if object.info().size > OBJECT_BYTES_MAX {
+            return Err(ObjectError::TooLarge { name: name.to_owned(), bytes: object.info().size });
         }
         let mut bytes = Vec::with_capacity(object.info().size);
         object.read_to_end(&mut bytes).await.map_err(|error| fail(error.to_string()))?;

@@ -16,6 +16,8 @@ use super::Bus;
 pub(super) const SYNC_KEY: &str = "weft-sync";
 /// Its value where the server syncs every write.
 pub const SYNC_ALWAYS: &str = "always";
+/// Its value where the server syncs now and then.
+pub const SYNC_INTERVAL: &str = "interval";
 
 /// Something could not be created.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,14 @@ pub struct ProvisionError {
     pub what: String,
     /// What the server says.
     pub reason: String,
+}
+
+impl ProvisionError {
+    /// Whether the same may succeed later without anybody changing anything: a cluster elects a leader.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        super::may_pass(&self.reason)
+    }
 }
 
 /// A setting on the server that is not as the mesh wants it.

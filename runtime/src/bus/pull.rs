@@ -69,6 +69,17 @@ pub enum PullError {
     },
 }
 
+impl PullError {
+    /// Whether the same may succeed later without anybody changing anything: a cluster elects a leader.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NoAnswer { reason, .. } => super::may_pass(reason),
+            Self::NoConsumer { .. } => false,
+        }
+    }
+}
+
 /// What a pull brought.
 #[derive(Debug)]
 pub enum Pulled {
@@ -202,6 +213,12 @@ impl Puller {
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.outstanding
+    }
+
+    /// When the last message came.
+    #[must_use]
+    pub fn heard_at(&self) -> Instant {
+        self.heard_at
     }
 
     /// How often the other side was, or may have been, replaced by one that knows less: a new connection, a

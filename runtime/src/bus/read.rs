@@ -153,6 +153,23 @@ impl Bus {
         Ok(found)
     }
 
+    /// The last message of a subject before a sequence, from any replica.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn last_before(
+        &self,
+        stream: &str,
+        subject: &str,
+        sequence: u64,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        if sequence <= 1 {
+            return Ok(None);
+        }
+        let body = serde_json::json!({"multi_last": [subject], "up_to_seq": sequence - 1});
+        Ok(self.direct_many(stream, body).await?.messages.pop())
+    }
+
     async fn direct_many(&self, stream: &str, body: serde_json::Value) -> Result<Page, ReadError> {
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
         let fail = |reason: &str| self.read_error(stream, &subject, reason);
@@ -251,20 +268,33 @@ impl Bus {
     /// # Errors
     /// See [`ReadError`].
     pub async fn stream_state(&self, stream: &str) -> Result<StreamState, ReadError> {
+        self.stream_info(stream).await.map(|info| info.state)
+    }
+
+    /// When a stream was created, in the server's words: a stream of the same name and another time is another one.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn stream_created(&self, stream: &str) -> Result<String, ReadError> {
+        self.stream_info(stream).await.map(|info| info.created)
+    }
+
+    async fn stream_info(&self, stream: &str) -> Result<Info, ReadError> {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let answer = self
             .ask(subject.clone(), &Headers::new(), Bytes::new(), Duration::from_secs(5))
             .await
             .map_err(|error| self.read_error(stream, &subject, &error.reason))?;
-        #[derive(Deserialize)]
-        struct Info {
-            state: Option<StreamState>,
-        }
         serde_json::from_slice::<Info>(&answer.payload)
-            .ok()
-            .and_then(|info| info.state)
-            .ok_or_else(|| self.read_error(stream, &subject, "the stream does not exist"))
+            .map_err(|_| self.read_error(stream, &subject, "the stream does not exist"))
     }
+}
+
+/// What the server says about a stream.
+#[derive(Deserialize)]
+struct Info {
+    created: String,
+    state: StreamState,
 }
 
 /// What a stream holds.

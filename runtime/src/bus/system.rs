@@ -1,38 +1,98 @@
-//! What only the system account sees: clients that vanish, and how the servers store.
+//! What only the system account sees: clients that come and go, and how the servers store.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
+use protocol::Timestamp;
 use protocol::header::Headers;
 use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::message::SubscribeError;
 use super::{Bus, BusSettings, ConnectError, Subscription};
+
+/// How long servers are listened to when all of them are asked at once.
+const ROLL_CALL: Duration = Duration::from_millis(700);
 
 /// A connection to the system account.
 #[derive(Clone)]
 pub struct SystemBus(Bus);
 
+/// One connection of one client. A client that reconnects has another one under the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLink {
+    /// The connection's name.
+    pub client: String,
+    /// The server it is, or was, with.
+    pub server: String,
+    /// Its number at that server.
+    pub number: u64,
+}
+
 /// A client's connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientGone {
-    /// The connection's name.
-    pub client: String,
+    /// Which one.
+    pub link: ClientLink,
     /// What the server says about the reason, for example `Client Closed` or `Stale Connection`.
     pub reason: String,
+    /// When, by the server's clock.
+    pub at: Timestamp,
+}
+
+/// Something that happened to a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// It was made.
+    Here(ClientLink),
+    /// It has ended.
+    Gone(ClientGone),
+}
+
+/// The servers, as far as they answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RollCall {
+    /// Servers with JetStream that answered.
+    pub answered: usize,
+    /// Servers that make up the cluster, as those that answered know it; 1 without a cluster.
+    pub of: usize,
 }
 
 #[derive(Deserialize)]
-struct DisconnectEvent {
+struct Event {
+    timestamp: String,
+    server: EventServer,
     client: EventClient,
     #[serde(default)]
     reason: String,
 }
 
 #[derive(Deserialize)]
+struct EventServer {
+    id: String,
+}
+
+#[derive(Deserialize)]
 struct EventClient {
+    id: u64,
     #[serde(default)]
     name: String,
+}
+
+impl Event {
+    fn read(payload: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(payload)
+    }
+
+    fn link(&self) -> ClientLink {
+        ClientLink {
+            client: self.client.name.clone(),
+            server: self.server.id.clone(),
+            number: self.client.id,
+        }
+    }
 }
 
 impl SystemBus {
@@ -44,14 +104,34 @@ impl SystemBus {
         Bus::connect_plain(settings).await.map(Self)
     }
 
-    /// Subscribes to the ends of all accounts' connections.
+    /// Whether the connection stands at this moment.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.is_connected()
+    }
+
+    /// Counts the connections made, the first included; changes tell of reconnects.
+    #[must_use]
+    pub fn connections(&self) -> watch::Receiver<u64> {
+        self.0.connections()
+    }
+
+    /// Subscribes to the connections of an account, or of all accounts. Every beginning is heard; each end is heard
+    /// by one member of the group only.
     ///
     /// # Errors
     /// When the connection is closed.
-    pub async fn disconnects(&self) -> Result<Disconnects, SubscribeError> {
-        let subscription = self.0.subscribe("$SYS.ACCOUNT.*.DISCONNECT".to_owned(), None).await?;
+    pub async fn clients(
+        &self,
+        account: Option<&str>,
+        group: &str,
+    ) -> Result<ClientEvents, SubscribeError> {
+        let account = account.unwrap_or("*");
+        let begun = self.0.subscribe(format!("$SYS.ACCOUNT.{account}.CONNECT"), None).await?;
+        let subject = format!("$SYS.ACCOUNT.{account}.DISCONNECT");
+        let ended = self.0.subscribe(subject, Some(group)).await?;
         self.0.flush().await;
-        Ok(Disconnects(subscription))
+        Ok(ClientEvents { begun, ended })
     }
 
     /// Whether the server syncs every write; `None` when it does not say.
@@ -66,22 +146,62 @@ impl SystemBus {
         let config = value.pointer("/data/config")?;
         Some(config.get("sync_always").and_then(serde_json::Value::as_bool).unwrap_or(false))
     }
+
+    /// Asks all servers whether they are there; `None` when nobody may be asked.
+    pub async fn roll_call(&self) -> Option<RollCall> {
+        let inbox = self.0.new_inbox();
+        let mut answers = self.0.subscribe(inbox.clone(), None).await.ok()?;
+        self.0.ask_all("$SYS.REQ.SERVER.PING.JSZ".to_owned(), inbox).await;
+        let ends_at = Instant::now() + ROLL_CALL;
+        let (mut names, mut of) = (BTreeSet::new(), 1);
+        while let Ok(Some(answer)) = timeout_at(ends_at, answers.next()).await {
+            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&answer.payload) else {
+                continue;
+            };
+            if let Some(id) = value.pointer("/server/id").and_then(serde_json::Value::as_str) {
+                names.insert(id.to_owned());
+            }
+            let size = value.pointer("/data/meta_cluster/cluster_size");
+            let size = size.and_then(serde_json::Value::as_u64).unwrap_or(1);
+            of = of.max(usize::try_from(size).unwrap_or(usize::MAX));
+        }
+        (!names.is_empty()).then_some(RollCall { answered: names.len(), of: of.max(names.len()) })
+    }
 }
 
-/// The ends of connections, as they happen.
+/// The beginnings and ends of connections, as they happen.
 #[derive(Debug)]
-pub struct Disconnects(Subscription);
+pub struct ClientEvents {
+    begun: Subscription,
+    ended: Subscription,
+}
 
-impl Disconnects {
-    /// The next one; `None` once the connection is closed for good.
-    pub async fn next(&mut self) -> Option<ClientGone> {
+impl ClientEvents {
+    /// The next one; `None` once the connection is closed for good. A beginning that has been heard goes before an
+    /// end, so that a client that is back is not taken for gone. Cancel safe.
+    pub async fn next(&mut self) -> Option<ClientEvent> {
         loop {
-            let message = self.0.next().await?;
-            match serde_json::from_slice::<DisconnectEvent>(&message.payload) {
-                Ok(event) => {
-                    return Some(ClientGone { client: event.client.name, reason: event.reason });
+            let (message, end) = tokio::select! {
+                biased;
+                message = self.begun.next() => (message?, false),
+                message = self.ended.next() => (message?, true),
+            };
+            let event = match Event::read(&message.payload) {
+                Ok(event) => event,
+                Err(error) => {
+                    tracing::debug!(reason = %error, "unreadable connection event");
+                    continue;
                 }
-                Err(error) => tracing::debug!(reason = %error, "unreadable disconnect event"),
+            };
+            let link = event.link();
+            if !end {
+                return Some(ClientEvent::Here(link));
+            }
+            match Timestamp::parse(&event.timestamp) {
+                Ok(at) => {
+                    return Some(ClientEvent::Gone(ClientGone { link, reason: event.reason, at }));
+                }
+                Err(error) => tracing::debug!(reason = %error, "unreadable connection event"),
             }
         }
     }

@@ -118,6 +118,8 @@ group! {
         resumed: Counter = Counter::default, "weft_coordinator_tasks_resumed", "Waiting tasks that were queued again";
         canceled: Counter = Counter::default, "weft_coordinator_tasks_canceled", "Queued and waiting tasks ended because somebody canceled them";
         crash_naks: Counter = Counter::default, "weft_coordinator_crash_naks", "Deliveries taken from nodes whose connection broke";
+        system_connected: Gauge = Gauge::default, "weft_coordinator_system_connected", "1 while connected to the system account, else 0: killed nodes are then noticed by their leases alone";
+        calls_refused: Counter = Counter::default, "weft_coordinator_calls_refused", "Calls answered as busy, since too many were under way";
         sweeps: Counter = Counter::default, "weft_coordinator_sweeps", "Sweeps over all open tasks";
         sweep_results: Family<SweepLabel, Counter> = Family::default, "weft_coordinator_swept_tasks", "Tasks that a sweep looked at, by result";
     }

@@ -25,7 +25,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let bus = bus_settings(&orders.server, &orders.role);
     let running = async {
         if orders.role == "node" {
-            let role = NodeRole { bus, settings, name, http: None, base: ".".into(), kinds: &[] };
+            let role = NodeRole {
+                bus,
+                settings,
+                name,
+                http: None,
+                base: ".".into(),
+                kinds: weft_tests::play::KINDS,
+            };
             let ready = |ready: agent_node::role::Ready| say(ready.http);
             agent_node::role::run(role, stop.clone(), ready).await.map_err(Box::from)
         } else {

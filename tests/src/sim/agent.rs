@@ -8,10 +8,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use agent_node::agent::Stop;
-use agent_node::context::Context;
-use agent_node::delegate::Delegation;
+use agent_node::context::delegate::{Join, Work};
+use agent_node::context::{Allowed, ApprovalOptions, Call, Context, Decided};
 use agent_node::engine;
 use agent_node::scribe::Scribe;
+use protocol::approval::{Level, action_hash};
+use protocol::budget::{Grant, Usage};
 use protocol::fault::{Failure, Fault, code};
 use protocol::limits::{CANCEL_GRACE_DEFAULT, CLAIM_AFTER};
 use protocol::message::{Part, part_of, value_of};
@@ -19,19 +21,21 @@ use protocol::task::Artifact;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::node::{Node, Work, claims_first};
+use super::node::{Delivered, Node, claims_first};
+use super::people;
 use super::plan::{Act, End, Plan};
+use super::world::Effect;
 
 impl Node {
     /// One attempt.
     pub(super) async fn attempt(
         &self,
-        work: &Work,
+        work: &Delivered,
         scribe: &Arc<Scribe>,
         input: &[Part],
     ) -> Result<Vec<Part>, Stop> {
-        let task = &work.envelope.task;
-        let heard = || self.hold.with(|world| world.hears_cancel(self.process, task));
+        let task = (work.origin.owner.clone(), work.envelope.task.clone());
+        let heard = || self.hold.with(|world| world.hears_cancel(self.process, &task));
         if heard() {
             return Err(Stop::Canceled);
         }
@@ -43,7 +47,7 @@ impl Node {
             scribe.claim("client").await?;
         }
         let plan = self.plan(input);
-        let mut run = pin!(self.run_plan(&context, &plan));
+        let mut run = pin!(self.run_plan(&context, &plan, work.log.last_sequence));
         let mut claim = pin!(async {
             self.hold.sleep(CLAIM_AFTER).await;
             scribe.claim("client").await
@@ -98,7 +102,8 @@ impl Node {
         number.and_then(|at| self.load.plans.get(at)).cloned().unwrap_or_else(missing)
     }
 
-    async fn run_plan(&self, context: &Context, plan: &Plan) -> Result<Vec<Part>, Stop> {
+    async fn run_plan(&self, context: &Context, plan: &Plan, knew: u64) -> Result<Vec<Part>, Stop> {
+        let doing = Doing { node: self, context, knew };
         let mut results = Vec::new();
         for (place, act) in plan.acts.iter().enumerate() {
             if plan.cooperative && context.is_canceled() {
@@ -108,7 +113,34 @@ impl Node {
                 Act::Work(ms) => {
                     self.hold.sleep(Duration::from_millis(u64::try_from(*ms).unwrap_or(0))).await;
                 }
-                Act::Step => results.push(self.step(context, place).await?),
+                Act::Step => results.push(doing.step(place).await?),
+                Act::Call { reserve, used } => {
+                    let call = Call::new(format!("call {place}")).reserving(tokens(*reserve));
+                    results.push(doing.call(place, call, *used).await?);
+                }
+                Act::Sleep(ms) => context.sleep(&format!("sleep {place}"), limit(*ms)).await?,
+                Act::Ask(ms) => {
+                    let ms = ms.map(limit);
+                    context.ask(&format!("ask {place}"), "which?", ms).await?;
+                }
+                Act::Signal(ms) => {
+                    context.signal(&format!("bell {place}"), ms.map(limit)).await?;
+                }
+                Act::Approve { quorum, expires, late_level } => {
+                    let options = ApprovalOptions {
+                        question: String::new(),
+                        chain: late_level.as_ref().map(chain).unwrap_or_default(),
+                        quorum: *quorum,
+                        expires: expires.map(limit),
+                    };
+                    let asked = format!("approve {place}");
+                    if let Decided::Approved(approved) =
+                        context.decide(&asked, people::action(place), options).await?
+                    {
+                        let call = Call::new(format!("act {place}")).allowed_by(approved);
+                        results.push(doing.call(place, call, 0).await?);
+                    }
+                }
                 Act::Status => context.status("under way").await?,
                 Act::Artifact => {
                     let artifact = Artifact {
@@ -120,11 +152,14 @@ impl Node {
                     };
                     context.artifact(artifact, false, true).await?;
                 }
-                Act::Delegate(plans) => self.delegate(context, place, plans).await?,
-                Act::Fail { until, retry_after } if context.attempt() <= *until => {
+                Act::Delegate { plans, enough, slice } => {
+                    self.delegate(context, place, plans, *enough, *slice).await?;
+                }
+                Act::Fail { until, retry_after, always } if context.attempt() <= *until => {
+                    let asks = retry_after.filter(|_| *always || context.attempt() == 1);
                     return Err(Stop::Failed {
                         failure: Failure::Transient {
-                            retry_after: retry_after.map(Duration::from_millis),
+                            retry_after: asks.map(Duration::from_millis),
                         },
                         fault: Fault::new(code::AGENT_ERROR, "may pass"),
                     });
@@ -132,41 +167,108 @@ impl Node {
                 Act::Fail { .. } => {}
             }
         }
-        match plan.end {
-            End::Complete => Ok(vec![part_of(Value::from(results))]),
-            End::Permanent => Err(Stop::permanent("will not pass")),
-            End::BadInput => Err(permanent(Fault::new(code::INVALID_INPUT, "not acceptable"))),
-        }
+        end(plan.end, results)
     }
 
-    /// A step whose effect gives another number each time it is carried out.
-    async fn step(&self, context: &Context, place: usize) -> Result<u64, Stop> {
-        let effect = async {
-            self.hold.turn().await;
-            Ok(self.hold.with(|world| {
-                world.seen.effects += 1;
-                world.seen.effects
-            }))
-        };
-        context.step(&format!("step {place}"), effect).await
-    }
-
-    async fn delegate(&self, context: &Context, place: usize, plans: &[usize]) -> Result<(), Stop> {
+    async fn delegate(
+        &self,
+        context: &Context,
+        place: usize,
+        plans: &[usize],
+        enough: Option<u32>,
+        slice: Option<u64>,
+    ) -> Result<(), Stop> {
         let skill = &self.load.skill;
-        let work = plans.iter().map(|plan| Delegation {
-            skill: skill.clone(),
-            input: Value::from(format!("p{plan}")),
+        // Without a budget of its own a task has nothing to share out.
+        let granted = context.budget().await.granted.tokens.is_some();
+        let slice = slice.filter(|_| granted);
+        let work = plans.iter().map(|plan| {
+            let work = Work::new(skill.clone(), Value::from(format!("p{plan}")));
+            match slice {
+                None => work,
+                Some(slice) => work.spending(Grant { tokens: Some(slice), ..Grant::default() }),
+            }
         });
-        let ends = context.delegate(&format!("delegation {place}"), work.collect()).await?;
-        let task = context.task().clone();
+        let join = enough.map_or(Join::All, Join::Quorum);
+        let ends =
+            context.delegate_with(&format!("delegation {place}"), work.collect(), join).await?;
+        let task = (context.owner().clone(), context.task().clone());
         self.hold.with(|world| {
             let known = world.seen.ends.entry(task).or_default();
-            known.extend(ends.into_iter().map(|end| (end.task, end.result.is_ok())));
+            let awaited = ends.into_iter().filter(|end| {
+                end.result.as_ref().err().is_none_or(|fault| fault.code != code::NOT_AWAITED)
+            });
+            known.extend(awaited.map(|end| (end.task, end.result.is_ok())));
         });
         Ok(())
     }
 }
 
+/// Carries out what has effects.
+struct Doing<'a> {
+    node: &'a Node,
+    context: &'a Context,
+    /// The last entry that the attempt knew when it began.
+    knew: u64,
+}
+
+impl Doing<'_> {
+    async fn step(&self, place: usize) -> Result<u64, Stop> {
+        let name = format!("step {place}");
+        let effect = async { Ok(self.effect(&name, 0, None).await) };
+        self.context.step(&name, effect).await
+    }
+
+    async fn call(&self, place: usize, call: Call, used: u64) -> Result<u64, Stop> {
+        let effect = |allowed: Allowed| async move {
+            let acts = !allowed.arguments.is_null();
+            let name = format!("{} {place}", if acts { "act" } else { "call" });
+            let action = acts.then(|| action_hash(&allowed.arguments));
+            Ok((self.effect(&name, used, action).await, tokens(used)))
+        };
+        self.context.call(call, effect).await
+    }
+
+    /// Gives another number each time.
+    async fn effect(&self, name: &str, tokens: u64, action: Option<String>) -> u64 {
+        self.node.hold.turn().await;
+        let task = (self.context.owner().clone(), self.context.task().clone());
+        let gave = self.node.hold.with(|world| {
+            let gave = world.seen.effects.len() as u64 + 1;
+            world.note(|| format!("effect {name} of {} gives {gave}", task.1));
+            let (actor, at) = (world.current, world.bus.last_sequence());
+            let name = name.to_owned();
+            let knew = self.knew;
+            world.seen.effects.push(Effect { task, name, actor, knew, at, tokens, gave, action });
+            gave
+        });
+        self.node.hold.turn().await;
+        gave
+    }
+}
+
+fn tokens(tokens: u64) -> Usage {
+    Usage { tokens, ..Usage::default() }
+}
+
+fn limit(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+/// Ann may decide at once, Bob later.
+fn chain(after_ms: &u64) -> Vec<Level> {
+    let level = |name: &str, after_ms| Level { approvers: vec![name.to_owned()], after_ms };
+    vec![level("ann", 0), level("bob", *after_ms)]
+}
+
 fn permanent(fault: Fault) -> Stop {
     Stop::Failed { failure: Failure::Permanent, fault }
+}
+
+fn end(end: End, results: Vec<u64>) -> Result<Vec<Part>, Stop> {
+    match end {
+        End::Complete => Ok(vec![part_of(Value::from(results))]),
+        End::Permanent => Err(Stop::permanent("will not pass")),
+        End::BadInput => Err(permanent(Fault::new(code::INVALID_INPUT, "not acceptable"))),
+    }
 }

@@ -61,6 +61,10 @@ pub(super) struct Bus {
     pub(super) lease: i64,
     /// Whether expected sequences are looked at.
     pub(super) fence: bool,
+    /// Whether the message that ends a wait by its time gets lost.
+    pub(super) loses_timers: bool,
+    /// Whether message ids lack the owner.
+    pub(super) shares_ids: bool,
     /// Messages that the server has stopped to deliver.
     pub(super) given_up: Vec<u64>,
 }
@@ -75,6 +79,8 @@ impl Bus {
             window,
             lease,
             fence,
+            loses_timers: false,
+            shares_ids: false,
             given_up: Vec::new(),
         }
     }
@@ -107,8 +113,29 @@ impl Bus {
     }
 
     /// Takes a message out.
-    pub(super) fn remove(&mut self, sequence: u64) {
-        self.inbox.stored.remove(&sequence);
+    pub(super) fn remove(&mut self, stream: Stream, sequence: u64) {
+        let messages = match stream {
+            Stream::Inbox => &mut self.inbox,
+            Stream::Log => &mut self.log,
+        };
+        messages.stored.remove(&sequence);
+    }
+
+    /// The last message of a subject of the inbox before a sequence.
+    pub(super) fn before(&self, subject: &str, sequence: u64) -> Option<&StoredMessage> {
+        let mut before = self.inbox.stored.range(..sequence).rev();
+        before.find(|(_, message)| message.subject == subject).map(|(_, message)| message)
+    }
+
+    /// The first message of a subject of the inbox behind a sequence.
+    pub(super) fn behind(&self, subject: &str, sequence: u64) -> Option<&StoredMessage> {
+        let mut behind = self.inbox.stored.range(sequence + 1..);
+        behind.find(|(_, message)| message.subject == subject).map(|(_, message)| message)
+    }
+
+    /// The sequence of the last message of the log stream.
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.log.next
     }
 
     /// Stores all messages or none; the sequence of the first, or of the message that had its id.
@@ -125,14 +152,17 @@ impl Bus {
 
     fn store_one(&mut self, now: i64, message: &Outgoing) -> u64 {
         let inbox = message.subject.starts_with("weft.task.");
-        let window = self.window;
+        let (window, shares_ids) = (self.window, self.shares_ids);
         let messages = if inbox { &mut self.inbox } else { &mut self.log };
-        let id = message.headers.get(header::MSG_ID);
+        let id = message.headers.get(header::MSG_ID).map(|id| match shares_ids {
+            true => id.replace("-acme-", "-").replace("-default-", "-"),
+            false => id.to_owned(),
+        });
         if let Some(id) = id {
-            match messages.ids.get(id) {
+            match messages.ids.get(&id) {
                 Some((at, sequence)) if now - at <= window => return *sequence,
                 Some(_) | None => {
-                    messages.ids.insert(id.to_owned(), (now, messages.next + 1));
+                    messages.ids.insert(id, (now, messages.next + 1));
                 }
             }
         }
@@ -149,7 +179,8 @@ impl Bus {
                 at: Timestamp::from_millis(now),
             },
         );
-        if let Some(scheduled) = scheduled(message) {
+        let timer = message.subject.contains(".wait-");
+        if let Some(scheduled) = scheduled(message).filter(|_| !(timer && self.loses_timers)) {
             self.scheduled.retain(|other| other.home != scheduled.home);
             self.scheduled.push(scheduled);
         }

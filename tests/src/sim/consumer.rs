@@ -19,7 +19,9 @@ impl Queue {
         match self {
             Self::Run => subject.starts_with("weft.run."),
             Self::Task => subject.starts_with("weft.task."),
-            Self::Care => subject.starts_with("weft.wake.") || subject.starts_with("weft.cancel."),
+            Self::Care => ["weft.wake.", "weft.cancel.", "weft.input."]
+                .iter()
+                .any(|kind| subject.starts_with(kind)),
         }
     }
 }
@@ -84,6 +86,11 @@ impl Consumer {
             pending.due = due;
             pending.holder = None;
         }
+    }
+
+    /// Who has a delivery in hand, as far as the server knows.
+    pub(super) fn holder(&self, sequence: u64) -> Option<usize> {
+        self.pending.get(&sequence).and_then(|pending| pending.holder)
     }
 
     /// Gives back everything that some holders have.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use protocol::id::{NodeName, TaskId};
+use protocol::id::NodeName;
 
 use super::bus::Delivery;
 use super::consumer::Queue;
-use super::world::{Process, Role, World};
+use super::world::{Key, Process, Role, World};
 
 /// Some time after a drain begins the process is replaced, whatever it still does.
 const DRAIN_MS: i64 = 2_000;
@@ -81,6 +81,8 @@ impl World {
                 if self.is_well(holder) && !self.mishap(20) {
                     let due = now + self.bus.lease;
                     self.bus.consumer(queue).renew(sequence, due);
+                } else {
+                    self.seen.unheard.insert(holder);
                 }
             }
         }
@@ -196,12 +198,12 @@ impl World {
         self.processes.get(process).is_some_and(|process| process.draining)
     }
 
-    pub(super) fn hears_cancel(&self, process: usize, task: &TaskId) -> bool {
+    pub(super) fn hears_cancel(&self, process: usize, task: &Key) -> bool {
         self.processes.get(process).is_some_and(|process| process.heard.contains(task))
     }
 
     /// Tells nodes of a cancel; it does not reach everybody.
-    pub(super) fn tell_cancel(&mut self, task: &TaskId) {
+    pub(super) fn tell_cancel(&mut self, task: &Key) {
         for at in 0..self.processes.len() {
             let misses = self.dice.permille(200);
             let Some(process) = self.processes.get_mut(at) else { continue };
@@ -226,7 +228,10 @@ impl World {
             None => self.bus.consumer(queue).ack(sequence),
             Some(wait) => {
                 let wait = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-                let due = self.now + wait;
+                let (due, by) = (self.now + wait, self.current);
+                // A word proves no ownership: one that comes late takes the delivery from whoever has it now.
+                let robbed = self.bus.consumer(queue).holder(sequence).filter(|one| *one != by);
+                self.seen.unheard.extend(robbed);
                 self.bus.consumer(queue).nak(sequence, due);
             }
         }

@@ -6,11 +6,15 @@ use std::time::Duration;
 use agent_node::ledger::{AppendError, Ledger};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use protocol::budget::Usage;
+use protocol::entry::{Entry, Event};
+use protocol::header::{Headers, WRITER};
 use protocol::submission::{Queue, Source};
 use runtime::bus::{Outgoing, StoredMessage};
 
 use super::bus::Stream;
 use super::hold::{Hold, Sent};
+use super::sabotage::Sabotage;
 
 /// How long the ledger waits for an answer and before it sends again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -21,6 +25,15 @@ pub(super) struct SimLedger(pub(super) Hold);
 
 impl SimLedger {
     async fn append_patiently(&self, messages: Vec<Outgoing>) -> Result<u64, AppendError> {
+        let sabotage = self.0.with(|world| world.sabotage);
+        let messages: Vec<Outgoing> =
+            messages.into_iter().map(|message| sabotaged(message, sabotage)).collect();
+        if let [message] = messages.as_slice() {
+            self.0.with(|world| world.pass_on_cancel(&message.subject));
+            if sabotage == Some(Sabotage::Losers) && message.subject.starts_with("weft.cancel.") {
+                return Ok(0);
+            }
+        }
         loop {
             match self.0.publish(&messages).await {
                 Sent::Stored(sequence) => return Ok(sequence),
@@ -38,7 +51,9 @@ impl SimLedger {
             let entries = &world.logs.get(&first.subject)?.entries;
             let next = entries.iter().map(|(sequence, ..)| *sequence).find(|s| *s > expected)?;
             let stored = world.bus.at(Stream::Log, next)?;
-            let own = stored.payload == first.payload;
+            let writer = |headers: &Headers| headers.get(WRITER).map(str::to_owned);
+            let own = stored.payload == first.payload
+                && writer(&stored.headers) == writer(&first.headers);
             if own {
                 world.note(|| format!("recognised its own entry at {next}"));
             }
@@ -46,6 +61,27 @@ impl SimLedger {
         });
         own.ok_or(AppendError::Fenced)
     }
+}
+
+/// An entry as a node writes it that forgets something about the budget.
+fn sabotaged(mut message: Outgoing, sabotage: Option<Sabotage>) -> Outgoing {
+    if !matches!(sabotage, Some(Sabotage::Refund | Sabotage::Spent)) {
+        return message;
+    }
+    let Ok(mut entry) = serde_json::from_slice::<Entry>(&message.payload) else { return message };
+    match &mut entry.event {
+        Event::Refunded { children } if sabotage == Some(Sabotage::Refund) => {
+            for child in children {
+                child.spent = Usage::default();
+            }
+        }
+        _ if sabotage == Some(Sabotage::Spent) => entry.spent = None,
+        _ => return message,
+    }
+    if let Ok(payload) = serde_json::to_vec(&entry) {
+        message.payload = payload.into();
+    }
+    message
 }
 
 fn last_of(hold: &Hold, subject: &str) -> Option<StoredMessage> {

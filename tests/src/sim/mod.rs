@@ -8,6 +8,7 @@
 //! A seed decides everything. [`simulate`] says what was wrong with a run, [`trace`] tells its story.
 
 mod agent;
+mod budgets;
 mod bus;
 mod care;
 mod consumer;
@@ -15,13 +16,17 @@ mod dice;
 mod fate;
 mod hold;
 mod kinship;
+mod lane;
 mod ledger;
 mod node;
 mod oracle;
+mod people;
 mod plan;
 mod run;
 mod sabotage;
+mod said;
 mod submitter;
+mod waits;
 mod world;
 
 use std::collections::BTreeSet;

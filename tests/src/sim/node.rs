@@ -14,15 +14,16 @@ use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, FailureClass, Fault, code};
 use protocol::header::{self, Headers};
 use protocol::id::{NodeName, TaskId};
-use protocol::log::TaskLog;
+use protocol::log::{Driver, TaskLog};
 use protocol::message::Message;
-use protocol::subject::Subject;
 use protocol::submission::{Envelope, Stored};
+use protocol::wait::WaitingFor;
 use protocol::{codec, consequence, submission};
 use runtime::bus::Outgoing;
 
 use super::bus::Delivery;
 use super::hold::Hold;
+use super::lane;
 use super::ledger::SimLedger;
 use super::plan::Workload;
 use super::sabotage::Sabotage;
@@ -40,7 +41,7 @@ pub(super) struct Node {
 }
 
 /// A task as a delivery brought it.
-pub(super) struct Work {
+pub(super) struct Delivered {
     pub(super) envelope: Envelope,
     pub(super) origin: Arc<Origin>,
     pub(super) log: TaskLog,
@@ -75,15 +76,19 @@ impl Node {
             });
         });
         match self.prepare(envelope, delivery.clone()).await {
-            Ok(work) => self.act(work, refusal).await,
+            Ok(work) => Box::pin(self.act(work, refusal)).await,
             Err(_) => self.nak(&delivery, REST).await,
         }
     }
 
-    async fn prepare(&self, envelope: Envelope, delivery: Delivery) -> Result<Work, AppendError> {
+    async fn prepare(
+        &self,
+        envelope: Envelope,
+        delivery: Delivery,
+    ) -> Result<Delivered, AppendError> {
         let inbox = envelope.source.queue == submission::Queue::Inbox;
         let fresh = inbox && delivery.delivered == 1 && !envelope.keyed;
-        let log = if fresh { TaskLog::default() } else { self.read_log(&envelope.task).await };
+        let log = if fresh { TaskLog::default() } else { self.read_log(&envelope).await };
         let message = &delivery.message;
         let mut body = (envelope.content_type.clone(), message.payload.clone());
         let origin = match &log.origin {
@@ -94,31 +99,39 @@ impl Node {
             let input = self.ledger.input(origin.source).await?.ok_or(AppendError::Gone)?;
             body = (input.headers.get(header::CONTENT_TYPE).map(str::to_owned), input.payload);
         }
-        Ok(Work { envelope, origin, log, fresh, delivery, body })
+        Ok(Delivered { envelope, origin, log, fresh, delivery, body })
     }
 
-    async fn read_log(&self, task: &TaskId) -> TaskLog {
+    async fn read_log(&self, envelope: &Envelope) -> TaskLog {
         self.hold.turn().await;
-        self.hold.with(|world| world.read_log(task, false))
+        let task = (envelope.owner.clone(), envelope.task.clone());
+        self.hold.with(|world| world.read_log(&task, false))
     }
 
-    async fn act(&self, work: Work, refusal: Option<Fault>) {
+    async fn act(&self, work: Delivered, refusal: Option<Fault>) {
         let hash = submission::input_hash(work.body.0.as_deref(), &work.body.1);
         let arrival = Arrival {
+            skill: &work.envelope.skill,
             source: work.envelope.source,
             requeued_by: work.envelope.requeued_by,
             input_hash: if work.envelope.requeued_by.is_some() { "" } else { &hash },
             deadline: work.origin.deadline,
         };
         let (now, sabotage) = self.hold.with(|world| (world.clock.now(), world.sabotage));
-        let mut admission = engine::admit(&work.log, arrival, &self.load.policy, now);
+        let mut log = work.log.clone();
+        if sabotage == Some(Sabotage::SecondDriver)
+            && let Driver::Requeue { sequence, .. } = &mut log.driver
+        {
+            *sequence = None;
+        }
+        let mut admission = engine::admit(&log, arrival, &self.load.policy, now);
         if sabotage == Some(Sabotage::Duplicates)
             && matches!(admission, Admission::Duplicate { .. })
         {
             admission = Admission::Run;
         }
         match admission {
-            Admission::Run => self.run(work, refusal).await,
+            Admission::Run => Box::pin(self.in_turn(work, refusal)).await,
             Admission::Fail { failure, fault } => {
                 let scribe = self.scribe(&work).without_attempt();
                 self.conclude(&work, &scribe, Err(Stop::Failed { failure, fault })).await;
@@ -137,15 +150,57 @@ impl Node {
         }
     }
 
-    async fn duplicate(&self, work: &Work, hash: &str, conflict: bool) {
+    async fn duplicate(&self, work: &Delivered, hash: &str, conflict: bool) {
         if conflict && self.conflict_letter(work, hash).await.is_err() {
             return self.nak(&work.delivery, REST).await;
+        }
+        let envelope = &work.envelope;
+        if let (Some(lane), submission::Queue::Inbox) = (&envelope.lane, envelope.source.queue) {
+            let sequence = envelope.source.sequence;
+            let place = (&envelope.skill, &envelope.owner, lane, sequence);
+            let copy = TaskId::from_sequence(sequence);
+            if self.wake_behind(place, &copy).await.is_err() {
+                return self.nak(&work.delivery, REST).await;
+            }
         }
         self.ack(&work.delivery).await;
     }
 
-    async fn run(&self, work: Work, refusal: Option<Fault>) {
-        let scribe = Arc::new(self.scribe(&work));
+    async fn wake_behind(&self, place: lane::Place<'_>, ended: &TaskId) -> Result<(), AppendError> {
+        match lane::wake_behind(&self.hold, place, ended).await {
+            None => Ok(()),
+            Some(wake) => self.ledger.append(vec![wake]).await.map(drop),
+        }
+    }
+
+    /// Runs a task whose turn has come; one that keeps its place in a lane may have to wait for it.
+    async fn in_turn(&self, work: Delivered, refusal: Option<Fault>) {
+        let envelope = &work.envelope;
+        let asks = work.log.generation == 0 && envelope.source.queue == submission::Queue::Inbox;
+        let ignores = self.hold.with(|world| world.sabotage) == Some(Sabotage::Lane);
+        let ahead = match &envelope.lane {
+            Some(lane) if asks && !ignores => {
+                let sequence = envelope.source.sequence;
+                let place = (&envelope.skill, &envelope.owner, lane, sequence);
+                lane::ahead(&self.hold, place).await
+            }
+            Some(_) | None => None,
+        };
+        let Some(predecessor) = ahead else { return self.run(work, refusal).await };
+        let waiting_for = WaitingFor::Lane { predecessor };
+        let scribe = self.scribe(&work).without_attempt();
+        match scribe.append(Event::Suspended { waiting_for, until: None }).await {
+            Ok(()) => self.finish(&work, &scribe, Settle::Ack).await,
+            Err(stop) => self.unwritten(&work, &stop).await,
+        }
+    }
+
+    async fn run(&self, work: Delivered, refusal: Option<Fault>) {
+        let mut scribe = self.scribe(&work);
+        if work.envelope.requeued_by.is_some() {
+            scribe = scribe.driven_by(work.envelope.source.sequence);
+        }
+        let scribe = Arc::new(scribe);
         let judged = match refusal {
             Some(fault) => Err(fault),
             None => codec::decode_body(work.body.0.as_deref(), &work.body.1),
@@ -164,14 +219,14 @@ impl Node {
         }
     }
 
-    async fn reject(&self, work: &Work, scribe: &Scribe, fault: Fault) {
+    async fn reject(&self, work: &Delivered, scribe: &Scribe, fault: Fault) {
         match scribe.append(Event::Rejected { fault }).await {
             Ok(()) => self.finish(work, scribe, Settle::Ack).await,
             Err(stop) => self.unwritten(work, &stop).await,
         }
     }
 
-    async fn unwritten(&self, work: &Work, stop: &Stop) {
+    async fn unwritten(&self, work: &Delivered, stop: &Stop) {
         if *stop != Stop::Fenced {
             self.nak(&work.delivery, REST).await;
         }
@@ -179,10 +234,13 @@ impl Node {
 
     async fn conclude(
         &self,
-        work: &Work,
+        work: &Delivered,
         scribe: &Scribe,
         outcome: Result<Vec<protocol::message::Part>, Stop>,
     ) {
+        if scribe.settle().await == Err(Stop::Fenced) {
+            return self.unwritten(work, &Stop::Fenced).await;
+        }
         let begun = scribe.has_begun().await;
         let (now, chance) = self.hold.with(|world| (world.clock.now(), world.dice.unit()));
         let at = Circumstance {
@@ -217,10 +275,9 @@ impl Node {
         }
     }
 
-    async fn finish(&self, work: &Work, scribe: &Scribe, settle: Settle) {
+    async fn finish(&self, work: &Delivered, scribe: &Scribe, settle: Settle) {
         let log = scribe.log().await;
-        let publish = !log.is_ended() || log.origin.as_ref().is_some_and(|o| o.parent.is_some());
-        if publish && self.carry_out(&work.envelope.task, &log).await.is_err() {
+        if self.carry_out(&work.envelope.task, &log).await.is_err() {
             return self.nak(&work.delivery, REST).await;
         }
         match settle {
@@ -230,7 +287,7 @@ impl Node {
         }
     }
 
-    fn scribe(&self, work: &Work) -> Scribe {
+    fn scribe(&self, work: &Delivered) -> Scribe {
         let start = Start {
             task: work.envelope.task.clone(),
             origin: Box::new((*work.origin).clone()),
@@ -244,24 +301,29 @@ impl Node {
 
     async fn carry_out(&self, task: &TaskId, log: &TaskLog) -> Result<(), AppendError> {
         let subjects = self.hold.with(|world| Arc::clone(&world.subjects));
+        let sabotage = self.hold.with(|world| world.sabotage);
         for publication in consequence::of(&subjects, task, log) {
             let (subject, headers) = (publication.subject, publication.headers);
-            let cancel = subjects.parse(&subject);
-            self.ledger.append(vec![Outgoing::new(subject, headers, publication.payload)]).await?;
-            if let Some(Subject::Cancel(_, child)) = cancel {
-                self.hold.with(|world| world.tell_cancel(&child));
+            if sabotage == Some(Sabotage::Losers) && subject.starts_with("weft.cancel.") {
+                continue;
             }
+            self.hold.with(|world| world.pass_on_cancel(&subject));
+            self.ledger.append(vec![Outgoing::new(subject, headers, publication.payload)]).await?;
         }
-        Ok(())
+        match lane::place(log).filter(|_| log.is_ended()) {
+            Some(place) => self.wake_behind(place, task).await,
+            None => Ok(()),
+        }
     }
 
-    async fn conflict_letter(&self, work: &Work, hash: &str) -> Result<(), AppendError> {
+    async fn conflict_letter(&self, work: &Delivered, hash: &str) -> Result<(), AppendError> {
         let Some(winner) = &work.log.origin else { return Ok(()) };
         let (now, subjects) =
             self.hold.with(|world| (world.clock.now(), Arc::clone(&world.subjects)));
         let mut origin = winner.clone();
         hash.clone_into(&mut origin.input_hash);
         origin.source = work.envelope.source;
+        origin.skill = work.envelope.skill.clone();
         let letter = DeadLetter {
             task: work.envelope.task.clone(),
             cause: Cause::Conflict,
@@ -295,7 +357,7 @@ impl Node {
 }
 
 /// Whether the first run of a task may be written down late.
-pub(super) fn claims_first(work: &Work) -> bool {
+pub(super) fn claims_first(work: &Delivered) -> bool {
     let first_child_run = work.envelope.parent.is_some() && work.log.generation == 0;
     !(work.fresh || first_child_run && work.delivery.delivered == 1)
 }

@@ -5,22 +5,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::dead::DeadLetter;
-use protocol::entry::{Entry, Event, Kind};
+use protocol::entry::{Child, Entry, Event, Kind, Origin};
 use protocol::fault::code;
-use protocol::id::TaskId;
+use protocol::id::{Owner, TaskId};
 use protocol::message::value_of;
 use protocol::subject::Subject;
 use protocol::submission::{Envelope, Stored};
+use protocol::wait::Answer;
 use runtime::bus::StoredMessage;
 use serde_json::Value;
 
 use super::Outcome;
 use super::bus::Stream;
 use super::plan::{End, Plan};
-use super::world::World;
+use super::world::{Effect, Key, World};
 
 /// One task's log as the oracle sees it.
 pub(super) struct Story<'a> {
+    pub(super) owner: Owner,
     pub(super) task: TaskId,
     pub(super) entries: Vec<(u64, &'a Entry)>,
 }
@@ -36,12 +38,27 @@ impl<'a> Story<'a> {
         self.end().is_some_and(|(_, entry)| entry.event.kind() == kind)
     }
 
-    /// All children that it has started.
-    pub(super) fn children(&self) -> Vec<&'a TaskId> {
+    /// Who it is among the tasks of all owners.
+    pub(super) fn key(&self) -> Key {
+        (self.owner.clone(), self.task.clone())
+    }
+
+    /// A task of the same owner.
+    pub(super) fn kin(&self, task: &TaskId) -> Key {
+        (self.owner.clone(), task.clone())
+    }
+
+    /// What it is.
+    pub(super) fn origin(&self) -> Option<&'a Origin> {
+        self.entries.first().and_then(|(_, entry)| entry.origin.as_deref())
+    }
+
+    /// All children that it has started, each with the sequence of the entry.
+    pub(super) fn children(&self) -> Vec<(u64, &'a Child)> {
         let mut children = Vec::new();
-        for (_, entry) in &self.entries {
+        for (sequence, entry) in &self.entries {
             if let Event::Delegated { children: more, .. } = &entry.event {
-                children.extend(more.iter().map(|child| &child.task));
+                children.extend(more.iter().map(|child| (*sequence, child)));
             }
         }
         children
@@ -51,7 +68,7 @@ impl<'a> Story<'a> {
 /// Everything that was stored, ready to be judged.
 pub(super) struct Evidence<'a> {
     pub(super) world: &'a World,
-    pub(super) stories: BTreeMap<TaskId, Story<'a>>,
+    pub(super) stories: BTreeMap<Key, Story<'a>>,
     pub(super) letters: Vec<DeadLetter>,
     /// Every submission and every task in the run queue, with its message.
     pub(super) accepted: Vec<(Envelope, &'a StoredMessage)>,
@@ -77,7 +94,11 @@ pub(super) fn judge(world: &World, quiet: bool) -> Outcome {
         shape(&mut evidence, story);
         journal(&mut evidence, story);
         attempts(&mut evidence, story);
+        effects(&mut evidence, story);
+        super::waits::judge(&mut evidence, story);
+        super::budgets::judge(&mut evidence, story);
     }
+    evidence.wrong.extend(world.seen.robbed.iter().cloned());
     evidence.stories = stories;
     super::kinship::judge(&mut evidence);
     let mut ends = BTreeMap::new();
@@ -97,12 +118,12 @@ fn gather(world: &World) -> Evidence<'_> {
     let mut wrong = Vec::new();
     let mut stories = BTreeMap::new();
     for (subject, chronicle) in &world.logs {
-        let Some(Subject::Log(_, task)) = world.subjects.parse(subject) else { continue };
+        let Some(Subject::Log(owner, task)) = world.subjects.parse(subject) else { continue };
         if let Some(reason) = &chronicle.broken {
             wrong.push(format!("{task}: the log cannot be folded: {reason}"));
         }
         let entries = chronicle.entries.iter().map(|(at, _, entry)| (*at, entry)).collect();
-        stories.insert(task.clone(), Story { task, entries });
+        stories.insert((owner.clone(), task.clone()), Story { owner, task, entries });
     }
     let mut letters = Vec::new();
     let mut accepted = Vec::new();
@@ -175,7 +196,15 @@ fn journal(evidence: &mut Evidence<'_>, story: &Story<'_>) {
             plan.is_some_and(|plan| plan.end == End::Complete)
         }
         Event::Failed { fault, .. } => match fault.code.as_str() {
-            code::DEADLINE_EXCEEDED => origin(story).is_some_and(|o| o.deadline.is_some()),
+            code::DEADLINE_EXCEEDED => story.origin().is_some_and(|o| o.deadline.is_some()),
+            code::BUDGET_EXCEEDED => story.origin().is_some_and(|o| o.budget.is_some()),
+            code::CHILD_FAILED => story.entries.iter().any(|(_, entry)| {
+                matches!(
+                    &entry.event,
+                    Event::Resumed { answer: Some(Answer::Children { .. }), .. }
+                        | Event::Received { answer: Answer::Children { .. }, .. }
+                )
+            }),
             code::AGENT_ERROR => {
                 plan.is_some_and(|plan| fault.message == "may pass" || plan.end == End::Permanent)
             }
@@ -192,13 +221,9 @@ fn journal(evidence: &mut Evidence<'_>, story: &Story<'_>) {
     evidence.hold(fits, || format!("{task}: such an end was not to be had: {:?}", end.event));
 }
 
-fn origin<'a>(story: &Story<'a>) -> Option<&'a protocol::entry::Origin> {
-    story.entries.first().and_then(|(_, entry)| entry.origin.as_deref())
-}
-
 /// The plan that a task was made from, by the message that its log names.
 fn plan_of<'a>(world: &'a World, story: &Story<'_>) -> Option<&'a Plan> {
-    let source = origin(story)?.source;
+    let source = story.origin()?.source;
     let stream = match source.queue {
         protocol::submission::Queue::Inbox => Stream::Inbox,
         protocol::submission::Queue::Run => Stream::Log,
@@ -241,4 +266,27 @@ fn attempts(evidence: &mut Evidence<'_>, story: &Story<'_>) {
     let costly = costly.count() - judged;
     let max = usize::try_from(evidence.world.workload.policy.attempts_max).unwrap_or(0);
     evidence.hold(costly <= max, || format!("{task}: {costly} attempts failed, {max} allowed"));
+}
+
+/// Every effect behind a step that was committed, and none again by an attempt that knew that it had been.
+fn effects(evidence: &mut Evidence<'_>, story: &Story<'_>) {
+    let (world, task) = (evidence.world, &story.task);
+    let done: Vec<&Effect> =
+        world.seen.effects.iter().filter(|effect| effect.task == story.key()).collect();
+    let mut by_actor = BTreeSet::new();
+    for effect in &done {
+        let once = by_actor.insert((effect.actor, &effect.name));
+        evidence.hold(once, || format!("{task}: {} was done twice by one attempt", effect.name));
+    }
+    for (sequence, entry) in &story.entries {
+        let Event::Step { name, output, .. } = &entry.event else { continue };
+        let gave = value_of(std::slice::from_ref(output));
+        let mut of_step = done.iter().filter(|effect| effect.name == *name);
+        evidence.hold(of_step.clone().any(|effect| gave == effect.gave), || {
+            format!("{task}: {name} committed {gave}, which no effect gave")
+        });
+        evidence.hold(of_step.all(|effect| effect.knew < *sequence), || {
+            format!("{task}: {name} was done again by an attempt that knew its result")
+        });
+    }
 }

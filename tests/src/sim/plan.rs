@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use protocol::Skill;
-use protocol::id::IdError;
+use protocol::id::{IdError, Lane, Owner};
 use protocol::retry::RetryPolicy;
 
 use super::dice::Dice;
@@ -17,18 +17,35 @@ pub(super) enum Act {
     Work(i64),
     /// Journals a step.
     Step,
+    /// Makes a call that sets so many tokens aside and uses so many.
+    Call { reserve: u64, used: u64 },
+    /// Waits for so many ms.
+    Sleep(i64),
+    /// Asks a question, which may have a limit in ms.
+    Ask(Option<i64>),
+    /// Waits for a signal, which may have a limit in ms.
+    Signal(Option<i64>),
+    /// Asks so many people to approve an action, for so many ms, and carries it out when they do.
+    Approve { quorum: u32, expires: Option<i64>, late_level: Option<u64> },
     /// Says how far it is.
     Status,
     /// Hands something over.
     Artifact,
-    /// Hands these plans to others and waits for them.
-    Delegate(Vec<usize>),
+    /// Hands these plans to others and waits for them, or for some of them to complete.
+    Delegate {
+        plans: Vec<usize>,
+        enough: Option<u32>,
+        /// What each may spend, in tokens; a share of what is left when nothing is said.
+        slice: Option<u64>,
+    },
     /// Fails in a way that may pass, up to this attempt.
     Fail {
         /// The last attempt that fails.
         until: u32,
-        /// What the peer asks to wait, in ms.
+        /// What the peer asks to wait after the first failure, in ms.
         retry_after: Option<u64>,
+        /// Whether it asks so every time.
+        always: bool,
     },
 }
 
@@ -61,7 +78,11 @@ pub(super) enum Name {
 #[derive(Debug, Clone)]
 pub(super) struct Submission {
     pub(super) at: i64,
+    pub(super) owner: Owner,
     pub(super) name: Name,
+    pub(super) lane: Option<Lane>,
+    /// What the task may spend, in tokens.
+    pub(super) budget: Option<u64>,
     pub(super) body: String,
     pub(super) deadline: Option<i64>,
     /// Whether it bears a `Nats-Msg-Id`, so that sending it again after a lost answer is dropped.
@@ -129,7 +150,7 @@ impl Workload {
             };
         }
         for _ in 0..=dice.below(3) {
-            load.add_submissions(&mut dice);
+            load.add_submissions(&mut dice)?;
         }
         Ok(load)
     }
@@ -137,8 +158,14 @@ impl Workload {
     fn add_plan(&mut self, dice: &mut Dice, depth: usize) -> usize {
         let mut acts = Vec::new();
         for _ in 0..dice.below(4) {
-            let act = match dice.below(if depth < 2 { 8 } else { 6 }) {
+            let act = match dice.below(if depth < 2 { 10 } else { 8 }) {
                 0 | 1 => Act::Step,
+                6 => Self::wait(dice),
+                7 => {
+                    let reserve = dice.below(40);
+                    let used = dice.below(reserve + 1);
+                    Act::Call { reserve: reserve as u64, used: used as u64 }
+                }
                 2 => Act::Work(if dice.permille(200) {
                     dice.ms(500, 15_000)
                 } else {
@@ -149,11 +176,9 @@ impl Workload {
                 5 => Act::Fail {
                     until: u32::try_from(dice.below(4)).unwrap_or(0),
                     retry_after: dice.permille(300).then_some(7_000),
+                    always: dice.permille(500),
                 },
-                _ => {
-                    let count = 1 + dice.below(2) + dice.below(2);
-                    Act::Delegate((0..count).map(|_| self.add_plan(dice, depth + 1)).collect())
-                }
+                _ => self.delegation(dice, depth),
             };
             acts.push(act);
         }
@@ -166,7 +191,33 @@ impl Workload {
         self.plans.len() - 1
     }
 
-    fn add_submissions(&mut self, dice: &mut Dice) {
+    /// Some wait.
+    fn wait(dice: &mut Dice) -> Act {
+        let limit = dice.permille(600).then(|| dice.ms(0, 9_000));
+        match dice.below(4) {
+            0 => Act::Sleep(dice.ms(0, 12_000)),
+            1 => Act::Ask(limit),
+            2 => Act::Signal(limit),
+            _ => Act::Approve {
+                quorum: 1 + u32::try_from(dice.below(2)).unwrap_or(0),
+                expires: limit,
+                late_level: dice.permille(300).then_some(3_000),
+            },
+        }
+    }
+
+    fn delegation(&mut self, dice: &mut Dice, depth: usize) -> Act {
+        let count = 1 + dice.below(2) + dice.below(2);
+        let plans = (0..count).map(|_| self.add_plan(dice, depth + 1)).collect();
+        let some = u32::try_from(1 + dice.below(count)).unwrap_or(1);
+        Act::Delegate {
+            plans,
+            enough: dice.permille(400).then_some(some),
+            slice: dice.permille(500).then(|| dice.below(30) as u64),
+        }
+    }
+
+    fn add_submissions(&mut self, dice: &mut Dice) -> Result<(), IdError> {
         let plan = self.add_plan(dice, 0);
         let number = self.submissions.len();
         let name = match dice.below(4) {
@@ -179,11 +230,21 @@ impl Workload {
             Name::Chosen(_) | Name::Key(_) => dice.below(3),
         };
         let deadline = dice.permille(150).then(|| dice.ms(100, 20_000));
+        let budget = dice.permille(500).then(|| 20 + dice.below(200) as u64);
+        let lane = match dice.below(3) {
+            0 => Some(Lane::parse(if dice.permille(700) { "lane" } else { "other" })?),
+            _ => None,
+        };
+        let both = dice.permille(300);
         for copy in 0..=again {
             let other = copy > 0 && dice.permille(400);
+            let acme = both && copy % 2 == 1;
             self.submissions.push(Submission {
                 at: dice.ms(0, 3_000 + 4_000 * i64::try_from(copy).unwrap_or(0)),
+                owner: if acme { Owner::parse("acme")? } else { Owner::default() },
                 name: name.clone(),
+                lane: lane.clone(),
+                budget,
                 body: if other { format!("p{plan} other") } else { format!("p{plan}") },
                 deadline,
                 message_id: dice.permille(600).then(|| format!("m-{number}-{copy}")),
@@ -192,6 +253,7 @@ impl Workload {
                 meddles: dice.permille(500),
             });
         }
+        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use super::consumer::Queue;
 use super::fate::Fate;
 use super::hold::Hold;
 use super::node::Node;
+use super::people;
 use super::plan::Workload;
 use super::sabotage::Sabotage;
 use super::submitter;
@@ -53,7 +54,9 @@ pub(super) struct Ended {
 
 /// Runs a seed to its end.
 pub(super) fn run(seed: u64, workload: Workload, sabotage: Option<Sabotage>, trace: bool) -> Ended {
-    let bus = Bus::new(workload.window, LEASE, sabotage != Some(Sabotage::Fence));
+    let mut bus = Bus::new(workload.window, LEASE, sabotage != Some(Sabotage::Fence));
+    bus.shares_ids = sabotage == Some(Sabotage::Owners);
+    bus.loses_timers = sabotage == Some(Sabotage::Timer);
     let mut world = World::new(seed, workload, bus, sabotage);
     world.trace = trace.then(Vec::new);
     let load = Arc::clone(&world.workload);
@@ -65,6 +68,8 @@ pub(super) fn run(seed: u64, workload: Workload, sabotage: Option<Sabotage>, tra
         add_process(&mut world, Role::Coordinator, number);
     }
     let mut run = Run { hold: Hold::new(world), actors: Vec::new(), load };
+    run.spawn(client, Box::pin(people::talk(run.hold.clone())));
+    run.hold.with(|world| world.seen.submitting = run.load.submissions.len());
     for submission in run.load.submissions.clone() {
         let doing = submitter::submit(run.hold.clone(), submission);
         run.spawn(client, Box::pin(doing));

@@ -7,18 +7,23 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use protocol::entry::{Entry, Kind};
-use protocol::id::{NodeName, TaskId};
+use protocol::id::{NodeName, Owner, TaskId};
+use protocol::input::Input;
 use protocol::lifecycle::Phase;
-use protocol::log::TaskLog;
-use protocol::subject::Subjects;
+use protocol::log::{AttemptOutcome, TaskLog};
+use protocol::subject::{Subject, Subjects};
+use protocol::submission::{Envelope, Stored};
 use protocol::{Skill, Timestamp};
 use runtime::bus::Outgoing;
 use runtime::clock::{Clock, ManualClock};
 
-use super::bus::{Bus, Fenced};
+use super::bus::{Bus, Fenced, Stream};
 use super::dice::Dice;
 use super::plan::Workload;
 use super::sabotage::Sabotage;
+
+/// A task among those of all owners.
+pub(super) type Key = (Owner, TaskId);
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +47,7 @@ pub(super) struct Process {
     /// When a killed or drained process is replaced.
     pub(super) back_at: Option<i64>,
     /// The cancels that it has heard of.
-    pub(super) heard: BTreeSet<TaskId>,
+    pub(super) heard: BTreeSet<Key>,
 }
 
 /// A task's log as it was written, and the fold that everybody reads.
@@ -50,6 +55,8 @@ pub(super) struct Process {
 pub(super) struct Chronicle {
     pub(super) entries: Vec<(u64, i64, Entry)>,
     pub(super) fold: TaskLog,
+    /// The actor of the attempt that wrote last.
+    writer: Option<usize>,
     pub(super) broken: Option<String>,
 }
 
@@ -95,11 +102,52 @@ pub(super) struct Seen {
     /// Every arrow of the lifecycle that was taken.
     pub(super) arrows: BTreeSet<(Phase, Kind)>,
     /// What a parent's last look at its children showed: each child and whether it had completed.
-    pub(super) ends: BTreeMap<TaskId, Vec<(TaskId, bool)>>,
+    pub(super) ends: BTreeMap<Key, Vec<(TaskId, bool)>>,
     /// Tasks that somebody wanted to end.
-    pub(super) canceled: BTreeSet<TaskId>,
-    /// How often a step's effect was carried out, over all tasks.
-    pub(super) effects: u64,
+    pub(super) canceled: BTreeSet<Key>,
+    /// Every effect of a step that was carried out, in order.
+    pub(super) effects: Vec<Effect>,
+    /// Everything that was said to tasks, also what was taken out of the stream again.
+    pub(super) said: Vec<Said>,
+    /// Actors whose lease ran out because the server did not hear of them in time.
+    pub(super) unheard: BTreeSet<usize>,
+    /// Attempts that were given up while their worker was well.
+    pub(super) robbed: Vec<String>,
+    /// Submitters that have not finished.
+    pub(super) submitting: usize,
+}
+
+/// An effect of a step, as the world outside has seen it.
+#[derive(Debug)]
+pub(super) struct Effect {
+    pub(super) task: Key,
+    pub(super) name: String,
+    /// Who did it.
+    pub(super) actor: usize,
+    /// The last entry that the attempt knew when it began.
+    pub(super) knew: u64,
+    /// The last message of the log stream when it happened.
+    pub(super) at: u64,
+    /// What it cost, in tokens.
+    pub(super) tokens: u64,
+    /// What it gave.
+    pub(super) gave: u64,
+    /// The hash of the action, where one was approved.
+    pub(super) action: Option<String>,
+}
+
+/// Something that was said to a task.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) task: Key,
+    pub(super) sequence: u64,
+    pub(super) at: i64,
+    pub(super) input: Input,
+}
+
+/// How many attempts a log knows as lost.
+fn lost(log: &TaskLog) -> usize {
+    log.attempts.iter().filter(|attempt| attempt.outcome == AttemptOutcome::Lost).count()
 }
 
 impl World {
@@ -195,12 +243,15 @@ impl World {
             } else {
                 self.note(|| format!("stored {} at {sequence}", message.subject));
             }
+            if let Some(Subject::Input(owner, task)) = self.subjects.parse(&message.subject) {
+                self.hear(sequence, (owner, task), message);
+            }
         }
         stored
     }
 
     fn take_in(&mut self, sequence: u64, message: &Outgoing) {
-        let now = self.now;
+        let (now, writer) = (self.now, self.current);
         let chronicle = self.logs.entry(message.subject.clone()).or_default();
         let entry = match serde_json::from_slice::<Entry>(&message.payload) {
             Ok(entry) => entry,
@@ -210,10 +261,23 @@ impl World {
             }
         };
         self.seen.arrows.insert((chronicle.fold.phase, entry.event.kind()));
+        let (before, losses) = (chronicle.writer, lost(&chronicle.fold));
         if let Err(error) = chronicle.fold.apply(sequence, entry.clone()) {
             chronicle.broken.get_or_insert(error.to_string());
         }
+        let is_lost = lost(&chronicle.fold) > losses;
+        if entry.attempt > 0 {
+            chronicle.writer = Some(writer);
+        }
         chronicle.entries.push((sequence, now, entry.clone()));
+        // Who was frozen between a delivery and its first look at the log does not know that its lease is over.
+        let late = self.seen.unheard.contains(&writer);
+        let well =
+            |actor: &usize| !late && self.is_well(*actor) && !self.seen.unheard.contains(actor);
+        if let Some(actor) = before.filter(|actor| is_lost && well(actor)) {
+            let subject = &message.subject;
+            self.seen.robbed.push(format!("{subject}: lost at {sequence}, and #{actor} was well"));
+        }
         self.note(|| {
             let kind = entry.event.kind().name();
             let (generation, attempt) = (entry.generation, entry.attempt);
@@ -221,9 +285,52 @@ impl World {
         });
     }
 
+    /// Tells nodes of a cancel that is published to this subject, if it is one.
+    pub(super) fn pass_on_cancel(&mut self, subject: &str) {
+        if let Some(Subject::Cancel(owner, task)) = self.subjects.parse(subject) {
+            self.tell_cancel(&(owner, task));
+        }
+    }
+
+    /// Whether there is a letter for what was said at this sequence.
+    pub(super) fn refusals(&self, sequence: u64) -> bool {
+        let id = format!("refused-{sequence}");
+        self.bus.all(Stream::Log).any(|message| {
+            message.subject.starts_with("weft.dead.")
+                && message.headers.get(protocol::header::MSG_ID) == Some(&id)
+        })
+    }
+
+    /// The submission of a task, as far as it is in the inbox.
+    pub(super) fn submission_of(&self, task: &Key) -> Option<Envelope> {
+        self.bus.all(Stream::Inbox).find_map(|message| {
+            let stored = Stored {
+                subject: &message.subject,
+                headers: &message.headers,
+                sequence: message.sequence,
+                at: message.at,
+            };
+            let envelope = match Envelope::read(&self.subjects, stored)? {
+                Ok(envelope) => envelope,
+                Err(refused) => *refused.envelope,
+            };
+            (envelope.owner == task.0 && envelope.task == task.1).then_some(envelope)
+        })
+    }
+
+    fn hear(&mut self, sequence: u64, task: Key, message: &Outgoing) {
+        let known = self.seen.said.iter().any(|said| said.sequence == sequence);
+        match Input::read(&message.headers, &message.payload) {
+            Ok(input) if !known => {
+                self.seen.said.push(Said { task, sequence, at: self.now, input });
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
     /// A task's log as a replica shows it, which may lag where `stale` reads happen.
-    pub(super) fn read_log(&mut self, task: &TaskId, from_leader: bool) -> TaskLog {
-        let subject = self.subjects.log(&protocol::Owner::default(), task);
+    pub(super) fn read_log(&mut self, task: &Key, from_leader: bool) -> TaskLog {
+        let subject = self.subjects.log(&task.0, &task.1);
         let lags = !from_leader && self.mishap(self.faults.stale);
         let now = self.now;
         let Some(chronicle) = self.logs.get(&subject) else { return TaskLog::default() };

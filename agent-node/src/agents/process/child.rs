@@ -16,6 +16,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{Instant, sleep_until};
 
 use super::guard::Guard;
+use super::line::PROTOCOL_VERSION_FIRST;
 use super::settings::Launch;
 use super::stderr::{Rate, Stderr};
 use super::stdout::{LineTooLong, Lines};
@@ -83,6 +84,8 @@ pub(super) struct Child {
     write_timeout: Duration,
     /// Whether it has written a line of the protocol.
     pub(super) has_spoken: bool,
+    /// The version of the protocol that it speaks.
+    pub(super) protocol: u32,
     /// Whether it has a task that it has not answered.
     pub(super) has_task: bool,
     /// Whether it has done a task.
@@ -125,6 +128,7 @@ impl Child {
             end_by: None,
             write_timeout: launch.write_timeout,
             has_spoken: false,
+            protocol: PROTOCOL_VERSION_FIRST,
             has_task: false,
             has_answered: false,
             log_rate: Rate::default(),
@@ -145,7 +149,7 @@ impl Child {
         self.written_at = Instant::now();
     }
 
-    /// Writes a task that must be read before the write limit, as [`Child::write`].
+    /// Writes a task, or the reply to a request, that must be read before the write limit, as [`Child::write`].
     pub(super) fn write_task(&mut self, line: &[u8]) {
         self.unread_limit = Some(self.write_timeout);
         self.has_task = true;

@@ -2,7 +2,8 @@
 //!
 //! A program that keeps to the protocol is kept for the next task. One that ended, wrote what is no line
 //! of the protocol or wrote too much is killed at once. One whose attempt ends for another reason (the task is
-//! fenced, the future is dropped) is stopped politely; it has done nothing wrong.
+//! fenced, the future is dropped) is stopped politely; it has done nothing wrong. One that was told to give its task up
+//! says that it has, and is kept too.
 
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -15,9 +16,13 @@ use protocol::task::RESULT_ARTIFACT;
 use tokio::time::timeout;
 
 use super::child::{Child, Gone};
-use super::line::{FromProgram, Hello, PROTOCOL_VERSION, ToProgram, quote};
+use super::desk::{Desk, NoReply};
+use super::line::{
+    FromProgram, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_FIRST, REQUESTS_SINCE, ToProgram, quote,
+};
 use super::log;
 use super::pool::{Lease, LeaseError, Pool};
+use super::request::RequestLine;
 use super::settings::Mode;
 use crate::agent::Stop;
 use crate::context::Context;
@@ -29,8 +34,8 @@ const STATUS_CHARS: usize = 4096;
 /// Characters of an error about a program besides the end of its standard error.
 const STORY_CHARS: usize = 300;
 
-/// What the program answers: a result, or the error that it reports.
-type Answer = Result<Vec<Part>, (Failure, Fault)>;
+/// What the program answers: a result, the error that it reports, or that it has given the task up.
+type Answer = Result<Vec<Part>, Stop>;
 
 /// Why there is no answer.
 enum NoAnswer {
@@ -60,14 +65,24 @@ pub(super) async fn run(
     };
     let Some(child) = lease.child() else { return Err(no_program(&LeaseError::Closed)) };
     let task_line = task_line(context, parts)?;
-    let mut talk =
-        Conversation { pool, context, child, cancel_line, is_canceled: false, answer: None };
+    let desk = Desk::new(context);
+    let mut talk = Conversation {
+        pool,
+        context,
+        child,
+        cancel_line,
+        is_canceled: false,
+        desk,
+        asked: None,
+        answer: None,
+    };
     let ended = match pool.launch.mode {
         Mode::Serve => talk.serve(&task_line).await,
         Mode::Once => talk.once(&task_line).await,
     };
-    let is_canceled = talk.is_canceled;
-    let result = settle(pool.launch.mode, lease, ended).await;
+    let (is_canceled, place) = (talk.is_canceled, talk.desk.place());
+    drop(talk);
+    let result = settle(pool.launch.mode, lease, ended, place).await;
     match result {
         Err(Stop::Failed { .. }) if is_canceled => Err(Stop::Canceled),
         result => result,
@@ -79,6 +94,7 @@ async fn settle(
     mode: Mode,
     mut lease: Lease,
     ended: Result<Answer, NoAnswer>,
+    place: Option<String>,
 ) -> Result<Vec<Part>, Stop> {
     let tail = lease.child().map(|child| child.stderr.tail()).unwrap_or_default();
     match (ended, mode) {
@@ -87,16 +103,16 @@ async fn settle(
                 Mode::Serve => lease.give_back(),
                 Mode::Once => lease.done(),
             }
-            answer.map_err(|(failure, fault)| Stop::Failed { failure, fault })
+            answer
         }
         (Err(NoAnswer::Stop(stop)), _) => Err(stop),
         (Err(NoAnswer::Refused(status)), _) => {
             lease.done();
-            Err(NoAnswer::Refused(status).judge(&tail))
+            Err(NoAnswer::Refused(status).judge(&tail, place))
         }
         (Err(no_answer), _) => {
             lease.kill().await;
-            Err(no_answer.judge(&tail))
+            Err(no_answer.judge(&tail, place))
         }
     }
 }
@@ -107,6 +123,9 @@ struct Conversation<'a> {
     child: &'a mut Child,
     cancel_line: Vec<u8>,
     is_canceled: bool,
+    desk: Desk<'a>,
+    /// A request that has not been replied to.
+    asked: Option<(RequestLine, Bytes)>,
     answer: Option<Answer>,
 }
 
@@ -117,10 +136,34 @@ impl Conversation<'_> {
         loop {
             let line = self.next_line().await.map_err(NoAnswer::Gone)?;
             self.hear(line).await?;
+            if let Some((request, line)) = self.asked.take() {
+                self.reply(request, line).await?;
+            }
             if let Some(answer) = self.answer.take() {
-                return Ok(answer);
+                return Ok(self.desk.doomed().map_or(answer, |stop| Err(stop.clone())));
             }
         }
+    }
+
+    /// Carries a request out and replies to it.
+    async fn reply(&mut self, request: RequestLine, line: Bytes) -> Result<(), NoAnswer> {
+        let place = request.call.place();
+        let reply = self.desk.answer(request).await.map_err(|error| match error {
+            NoReply::Protocol(what) => NoAnswer::Protocol(what, line),
+            NoReply::Stop(stop) => NoAnswer::Stop(stop),
+        })?;
+        // Whoever asks again before the reply does not wait for replies.
+        while let Ok(Some(early)) = self.child.next_now() {
+            let said = early.clone();
+            self.hear(early).await?;
+            if self.asked.is_some() || self.answer.is_some() {
+                let what = format!("a line that had to wait for the reply to {place}");
+                return Err(NoAnswer::Protocol(what, said));
+            }
+        }
+        let line = encode(&ToProgram::Reply(&reply)).map_err(NoAnswer::Stop)?;
+        self.child.write_task(&line);
+        Ok(())
     }
 
     async fn once(&mut self, task_line: &[u8]) -> Result<Answer, NoAnswer> {
@@ -189,7 +232,10 @@ impl Conversation<'_> {
             return Err(NoAnswer::Protocol(wrong, bytes));
         }
         match line {
-            FromProgram::Hello(hello) => self.pool.meet(hello),
+            FromProgram::Hello(hello) => {
+                self.child.protocol = hello.protocol;
+                self.pool.meet(hello);
+            }
             FromProgram::Status { text, .. } => {
                 let text: String = text.chars().take(STATUS_CHARS).collect();
                 self.context.status(text).await.map_err(NoAnswer::Stop)?;
@@ -199,7 +245,14 @@ impl Conversation<'_> {
                 stored.await.map_err(NoAnswer::Stop)?;
             }
             FromProgram::Result(result) => self.answer = Some(Ok(result.parts)),
-            FromProgram::Error(error) => self.answer = Some(Err(error.failure())),
+            FromProgram::Error(error) => {
+                let (failure, fault) = error.failure();
+                self.answer = Some(Err(Stop::Failed { failure, fault }));
+            }
+            FromProgram::Request(request) => self.asked = Some((request, bytes)),
+            FromProgram::Suspended { .. } => {
+                self.answer = self.desk.suspended().map(|stop| Err(stop.clone()));
+            }
             FromProgram::Log { level, message } => {
                 log::write(&self.pool.launch.agent, level, &message, &mut self.child.log_rate);
             }
@@ -218,30 +271,73 @@ impl Conversation<'_> {
             FromProgram::Log { .. } => None,
             _ if self.answer.is_some() => Some(format!("a {name} line after its answer")),
             FromProgram::Hello(_) if !is_first => Some("hello in the middle".to_owned()),
-            FromProgram::Hello(Hello { protocol, .. }) if *protocol != PROTOCOL_VERSION => Some(
-                format!("hello in version {protocol}, and this node speaks {PROTOCOL_VERSION}"),
-            ),
+            FromProgram::Hello(Hello { protocol, .. })
+                if !(PROTOCOL_VERSION_FIRST..=PROTOCOL_VERSION).contains(protocol) =>
+            {
+                Some(format!(
+                    "hello in version {protocol}, and this node speaks {PROTOCOL_VERSION_FIRST} to {PROTOCOL_VERSION}"
+                ))
+            }
             FromProgram::Artifact { artifact, .. } if artifact.artifact_id == RESULT_ARTIFACT => {
                 Some(format!("an artifact called {RESULT_ARTIFACT:?}, which the result is"))
+            }
+            FromProgram::Request(request) => self.wrong_request(request),
+            FromProgram::Result(_) if self.desk.suspended().is_some() => {
+                Some("a result line after it was told to give the task up".to_owned())
+            }
+            FromProgram::Result(_) => {
+                self.desk.place().map(|place| format!("a result line while {place} is open"))
+            }
+            FromProgram::Suspended { .. } if self.desk.suspended().is_none() => {
+                Some("a suspended line without being told to give the task up".to_owned())
             }
             FromProgram::Hello(_)
             | FromProgram::Status { .. }
             | FromProgram::Artifact { .. }
-            | FromProgram::Result(_)
+            | FromProgram::Suspended { .. }
             | FromProgram::Error(_) => None,
         }
+    }
+
+    /// What makes a request wrong whatever it asks for.
+    fn wrong_request(&self, request: &RequestLine) -> Option<String> {
+        let place = request.call.place();
+        if self.pool.launch.mode == Mode::Once {
+            return Some(format!(
+                "the request {place} in mode \"once\", where nothing is replied; use mode \"serve\""
+            ));
+        }
+        (self.child.protocol < REQUESTS_SINCE).then(|| {
+            format!("the request {place} without a hello in version {REQUESTS_SINCE} or later")
+        })
     }
 }
 
 impl NoAnswer {
-    /// What the node hears. `tail` is the end of the program's standard error.
-    fn judge(self, tail: &str) -> Stop {
+    /// What the node hears. `tail` is the end of the program's standard error, `place` where in the task it was.
+    fn judge(self, tail: &str, place: Option<String>) -> Stop {
+        match self.cause(tail) {
+            Stop::Failed { failure, fault } => {
+                let fault = match place {
+                    Some(place) => fault.at(place),
+                    None => fault,
+                };
+                Stop::Failed { failure, fault }
+            }
+            stop @ (Stop::Suspended { .. } | Stop::Canceled | Stop::Released | Stop::Fenced) => {
+                stop
+            }
+        }
+    }
+
+    fn cause(self, tail: &str) -> Stop {
         match self {
             Self::Stop(stop) => stop,
             Self::Gone(gone @ Gone::LineTooLong { .. }) => failed(
                 Failure::Permanent,
                 Fault::new(code::TOO_LARGE, format!("the program {gone}")).hint(
-                    "hand large results over in several artifact lines, or raise line_bytes_max",
+                    "raise line_bytes_max (what is large goes to the object store), \
+                     or hand results over in several artifact lines",
                 ),
             ),
             Self::Gone(gone) => {

@@ -1,9 +1,8 @@
 //! What the node and an agent's program say to each other: JSON lines.
 //!
 //! One object a line in UTF-8; `type` tells the lines apart, unknown fields are ignored, and an unknown type is
-//! an error that names the known ones. Every name is append-only. A request that a program makes of
-//! the node, and the answer to it, fit in as two more members that share an id of the program's choice;
-//! `request` and `reply` are kept for them.
+//! an error that names the known ones. Every name is append-only. What a program may request of the node, and
+//! how it is answered, stands in [`super::request`].
 
 use std::time::Duration;
 
@@ -15,8 +14,14 @@ use protocol::{Owner, Skill, TaskId, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// The version of these lines, as `hello` gives it.
-pub const PROTOCOL_VERSION: u32 = 1;
+use super::request::{Reply, RequestLine};
+
+/// The latest version of these lines, as `hello` gives it.
+pub const PROTOCOL_VERSION: u32 = 2;
+/// The version of a program that says nothing about it.
+pub const PROTOCOL_VERSION_FIRST: u32 = 1;
+/// The version that requests came with.
+pub const REQUESTS_SINCE: u32 = 2;
 
 /// Characters of a bad line that an error quotes.
 const QUOTE_CHARS: usize = 200;
@@ -53,6 +58,8 @@ pub enum ToProgram<'a> {
         /// The task.
         task: &'a TaskId,
     },
+    /// The answer to a request.
+    Reply(&'a Reply),
 }
 
 /// A line from the program. Lines about a task may name it; a wrong name is an error, so that a late
@@ -86,6 +93,13 @@ pub enum FromProgram {
     Result(ResultLine),
     /// Why there is no result. Ends the task.
     Error(ErrorLine),
+    /// Something is asked of the node; a reply follows.
+    Request(RequestLine),
+    /// The task has been given up until what it waits for has come.
+    Suspended {
+        /// The task.
+        task: Option<String>,
+    },
     /// Something for the node's own log. Allowed at any time.
     Log {
         /// `trace`, `debug`, `info`, `warn` or `error`.
@@ -257,9 +271,12 @@ impl FromProgram {
     pub fn task(&self) -> Option<&str> {
         match self {
             Self::Hello(_) | Self::Log { .. } => None,
-            Self::Status { task, .. } | Self::Artifact { task, .. } => task.as_deref(),
+            Self::Status { task, .. } | Self::Artifact { task, .. } | Self::Suspended { task } => {
+                task.as_deref()
+            }
             Self::Result(line) => line.task.as_deref(),
             Self::Error(line) => line.task.as_deref(),
+            Self::Request(line) => line.task.as_deref(),
         }
     }
 
@@ -272,6 +289,8 @@ impl FromProgram {
             Self::Artifact { .. } => "artifact",
             Self::Result(_) => "result",
             Self::Error(_) => "error",
+            Self::Request(_) => "request",
+            Self::Suspended { .. } => "suspended",
             Self::Log { .. } => "log",
         }
     }

@@ -71,6 +71,44 @@ fn every_line_is_read_and_unknown_fields_are_ignored() {
 }
 
 #[test]
+fn every_request_of_the_documentation_is_read() {
+    for (line, place) in [
+        (
+            r#"{"call":"step.begin","name":"a","arguments":null,"reserve":{"tokens":1},"approval":{"question":"?"},"allowedBy":"b"}"#,
+            "step.begin \"a\"",
+        ),
+        (
+            r#"{"call":"step.end","name":"a","output":null,"usage":{"moneyMicros":1,"toolCalls":2}}"#,
+            "step.end \"a\"",
+        ),
+        (r#"{"call":"step.abandon","name":"a"}"#, "step.abandon \"a\""),
+        (
+            r#"{"call":"delegate","name":"d","join":{"quorum":2},"work":[
+                {"skill":"x","input":1,"budget":{"tokens":5},"onFailure":"fail"},
+                {"skill":"x","onFailure":{"retry":{"times":2}}},
+                {"skill":"x","onFailure":{"fallback":{"skill":"y"}}},
+                {"need":{"tags":["t"],"inputModes":[],"outputModes":[],"costMicrosMax":1,"notSkills":["z"]},
+                 "onFailure":{"cached":{"noOlderThanMs":5}}}]}"#,
+            "delegate \"d\"",
+        ),
+        (r#"{"call":"delegate","name":"d","join":"first","work":[]}"#, "delegate \"d\""),
+        (r#"{"call":"sleep","name":"s","ms":5}"#, "sleep \"s\""),
+        (r#"{"call":"ask","name":"q","question":"?","limitMs":5,"auth":true}"#, "ask \"q\""),
+        (r#"{"call":"message","name":"m"}"#, "message \"m\""),
+        (r#"{"call":"signal","name":"s","later":1}"#, "signal \"s\""),
+        (
+            r#"{"call":"approve","name":"p","action":{"pay":1},"approval":{"chain":[{"approvers":["ann"],"afterMs":5}],"quorum":2,"expiresMs":9}}"#,
+            "approve \"p\"",
+        ),
+        (r#"{"call":"budget"}"#, "budget"),
+    ] {
+        let line = line.replacen('{', r#"{"type":"request","id":7,"#, 1).replace('\n', " ");
+        let FromProgram::Request(request) = read(&line) else { panic!("{line}") };
+        assert_eq!((request.id, request.call.place().as_str()), (7, place));
+    }
+}
+
+#[test]
 fn what_is_no_line_says_why() {
     let deep = format!(r#"{{"type":"result","output":{}{}}}"#, "[".repeat(70), "]".repeat(70));
     for (line, expected) in [
@@ -136,14 +174,28 @@ fn the_lines_in_the_documentation_are_true() {
     let (mut from_node, mut from_program) = (0, 0);
     for line in page.lines().filter(|line| line.starts_with("{\"type\"")) {
         let value: Value = serde_json::from_str(line).unwrap();
-        if ["task", "cancel"].contains(&value["type"].as_str().unwrap()) {
+        if ["task", "cancel", "reply"].contains(&value["type"].as_str().unwrap()) {
             from_node += 1;
         } else {
             assert_ne!(read(line).name(), "", "{line}");
             from_program += 1;
         }
     }
-    assert_eq!((from_node, from_program), (2, 7));
+    assert_eq!((from_node, from_program), (5, 10));
+    let replies = [
+        Reply {
+            id: 1,
+            run: Some(true),
+            idempotency_key: Some("s17/fetch".to_owned()),
+            ..Reply::default()
+        },
+        Reply { id: 2, ..Reply::default() },
+        Reply { id: 3, suspend: Some(true), ..Reply::default() },
+    ];
+    for reply in &replies {
+        let line = ToProgram::Reply(reply).write().unwrap();
+        assert!(page.contains(&String::from_utf8(line).unwrap()), "{reply:?}");
+    }
     let id = TaskId::from_sequence(17);
     let (skill, owner) = (Skill::parse("shout").unwrap(), Owner::parse("acme").unwrap());
     let task = ToProgram::Task {

@@ -1,10 +1,11 @@
 //! Agents that are programs: any program, in any language, spoken to in JSON lines over its standard input
 //! and output.
 //!
-//! [`ProcessAgent`] is what the node runs; [`line`] holds what is said. A program does one task at a time, and an agent
+//! [`ProcessAgent`] is what the node runs; [`line`] and [`request`] hold what is said. A program does one task at a time, and an agent
 //! runs as many programs as it may do tasks at once.
 
 mod child;
+mod desk;
 pub mod environment;
 mod exchange;
 mod guard;
@@ -12,6 +13,7 @@ mod kind;
 pub mod line;
 mod log;
 mod pool;
+pub mod request;
 pub mod settings;
 mod stderr;
 mod stdout;

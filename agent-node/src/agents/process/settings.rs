@@ -320,7 +320,7 @@ fn find_program(
         return Err(SettingFault::NoCommand);
     };
     if name.contains('/') {
-        return executable(base.join(name));
+        return executable(base.join(name).components().collect());
     }
     let searched = environment.get("PATH").cloned().unwrap_or_default();
     let mut candidates = std::env::split_paths(&searched).map(|directory| directory.join(name));

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::demo_agents::SurveyOutput;
-use crate::demo_agents::walk::{Bounds, WalkError};
+use crate::demo_agents::walk::{Bounds, REPORT_NAME, WalkError};
 use crate::failure::{Exit, Failure};
 use crate::print::demo::{self as print, View};
 use crate::print::{Format, Printer};
@@ -52,7 +52,7 @@ pub(crate) struct Demo {
     #[arg(default_value = ".")]
     dir: PathBuf,
     /// Write the report there as JSON
-    #[arg(long, value_name = "FILE", default_value = "report.json")]
+    #[arg(long, value_name = "FILE", default_value = REPORT_NAME)]
     out: PathBuf,
     /// Refuse a folder with more files than this
     #[arg(long, value_name = "COUNT", default_value_t = 5_000)]
@@ -102,7 +102,11 @@ impl Demo {
     async fn perform(&self, stop: &CancellationToken) -> Result<(), Failure> {
         let mut printer = Printer::stdout(Format::Table);
         let plan = self.plan().await?;
-        print::opening(&mut printer, &plan.root, plan.before.report.files.len(), NODES.len())?;
+        let files = plan.before.report.files.len();
+        print::opening(&mut printer, &plan.root, files, NODES.len())?;
+        if files < SLOTS * NODES.len() {
+            print::too_small(&printer);
+        }
         let mut fleet = Fleet::new().map_err(DemoError::from)?;
         let mut view = View::new(&printer);
         let done = tokio::select! {
@@ -133,6 +137,7 @@ impl Demo {
             let source = std::io::ErrorKind::NotFound.into();
             return Err(DemoError::Write { path: self.out.clone(), source });
         }
+        writable(&out).map_err(|source| DemoError::Write { path: self.out.clone(), source })?;
         let except = Some(out);
         let bounds = Bounds { files_max: self.files_max, bytes_max: self.bytes_max, except };
         let before = walk_plainly(&root, &bounds).await?;
@@ -194,6 +199,13 @@ async fn walk_plainly(root: &Path, bounds: &Bounds) -> Result<SurveyOutput, Demo
         Ok(walked) => Ok(walked?),
         Err(error) => Err(DemoError::NoReport { reason: causes(&error).join(": ") }),
     }
+}
+
+/// An error when the file cannot be written; it is left as it is.
+fn writable(file: &Path) -> std::io::Result<()> {
+    let was_there = file.try_exists()?;
+    drop(std::fs::OpenOptions::new().append(true).create(true).open(file)?);
+    if was_there { Ok(()) } else { std::fs::remove_file(file) }
 }
 
 /// A file's path with the links of its directory resolved, as a walk of that directory shows it.

@@ -145,6 +145,7 @@ mod tests {
             origin: None,
             agent: None,
             spent: None,
+            driver: None,
             event,
         }
     }

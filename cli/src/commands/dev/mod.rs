@@ -22,7 +22,7 @@ use runtime::process::{ReadyFile, Signals, WriteError};
 use runtime::telemetry;
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, store_todo};
 use crate::print::{Format, PrintError, Printer, dev as print};
 use data::{Data, DataError};
 use roles::{Mesh, RoleEnded};
@@ -107,7 +107,7 @@ impl From<DevError> for Failure {
             DevError::ServerEnded { .. } => failure.todo(
                 "start it again; what was acknowledged is in the data directory, if that is kept",
             ),
-            DevError::Role(_) => failure.todo("--log info shows more"),
+            DevError::Role(error) => failure.todo(role_todo(&error)),
             DevError::Find(_) | DevError::Data(_) | DevError::ReadyFile(_) => failure,
         }
     }
@@ -202,6 +202,15 @@ impl Dev {
             }
             None => start(found, settings(Port::Any)).await,
         }
+    }
+}
+
+/// What can be done when a role ended.
+fn role_todo(error: &RoleEnded) -> &'static str {
+    if error.to_string().contains("cannot listen on") {
+        "--http takes another port; without it free ones are taken"
+    } else {
+        store_todo(error).unwrap_or("--log info shows more")
     }
 }
 

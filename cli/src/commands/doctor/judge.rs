@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::card::Registration;
 use protocol::limits::HEARTBEAT_TTL;
 use protocol::{Skill, Timestamp};
-use runtime::bus::{AccountFill, Diagnosis, ServerFacts, SkillQueue, StreamFill};
+use runtime::bus::{
+    AccountFill, Diagnosis, Lagging, RollCall, ServerFacts, SkillQueue, StreamFill,
+};
 
 use crate::print::doctor::{Finding, Grade};
 use crate::print::table::size;
@@ -33,29 +35,75 @@ pub(super) fn server(facts: &ServerFacts) -> Finding {
     Finding::new("server", Grade::Ok, found)
 }
 
-pub(super) fn sync(sync: Sync, noted_always: bool) -> Finding {
+pub(super) fn sync(sync: Sync, noted_always: Option<bool>) -> Finding {
     match (sync, noted_always) {
-        (Sync::Known(true), true) => Finding::new("sync", Grade::Ok, "every write is synced"),
-        (Sync::Known(true), false) => {
+        (Sync::Known(true), Some(true)) => {
+            Finding::new("sync", Grade::Ok, "every write is synced")
+        }
+        (Sync::Known(true), Some(false) | None) => {
             let found = "every write is synced, but the consumers do not say so: nodes do not share file syncs";
             Finding::new("sync", Grade::Warning, found)
                 .todo("set node.group_commit = \"on\"; consumers created by a coordinator with --system-server say so by themselves")
         }
-        (Sync::Known(false), _) => Finding::new(
+        (Sync::Known(false), _) | (Sync::Unknown(_), Some(false)) => Finding::new(
             "sync",
             Grade::Warning,
             "writes are synced every two minutes: a power cut on all servers loses what was acknowledged",
         )
         .todo("set sync_interval: always in the jetstream block of the server (weft dev --sync always)"),
-        (Sync::Unknown(_), true) => {
+        (Sync::Unknown(_), Some(true)) => {
             Finding::new("sync", Grade::Ok, "every write is synced, as a coordinator noted")
         }
-        (Sync::Unknown(reason), false) => {
+        (Sync::Unknown(reason), None) => {
             let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             Finding::new("sync", Grade::Unknown, format!("nobody here knows how writes are synced{because}"))
                 .todo("give --system-server or --monitor")
         }
     }
+}
+
+/// What has no leader at this moment. `servers` says which answer, if the system account could be asked.
+pub(super) fn leaders(leaderless: &[(String, String)], servers: Option<RollCall>) -> Vec<Finding> {
+    let short = servers.filter(|servers| servers.answered < servers.of);
+    let answers =
+        short.map(|RollCall { answered, of }| format!("{answered} of {of} servers answer"));
+    let Some((_, reason)) = leaderless.first() else {
+        let found = answers.map(|answers| {
+            Finding::new("servers", Grade::Warning, answers)
+                .todo("start the others: one more that goes down may stop the mesh")
+        });
+        return found.into_iter().collect();
+    };
+    let what: Vec<&str> = leaderless.iter().map(|(what, _)| what.as_str()).collect();
+    let mut found = format!("no leader for {} ({reason})", what.join(", "));
+    if let Some(answers) = answers {
+        found = format!("{answers}; {found}");
+    }
+    vec![Finding::new("servers", Grade::Failed, found).todo(
+        "more than half of the servers must run; if they do, an election is under way: look again in 15 s",
+    )]
+}
+
+/// Copies that could not stand in for their leader now.
+pub(super) fn copies(lagging: &[Lagging]) -> Vec<Finding> {
+    let mut by_server: BTreeMap<(&str, bool), (Vec<&str>, u64)> = BTreeMap::new();
+    for copy in lagging {
+        let (streams, behind) = by_server.entry((&copy.server, copy.offline)).or_default();
+        streams.push(&copy.stream);
+        *behind = copy.behind.max(*behind);
+    }
+    let finding = |((server, offline), (streams, behind)): ((&str, bool), (Vec<&str>, u64))| {
+        let streams = streams.join(", ");
+        if offline {
+            Finding::new("copies", Grade::Warning, format!("{server} is offline: {streams}"))
+                .todo("start that server: until then one more failure may stop the mesh")
+        } else {
+            let found = format!("{server} is up to {behind} operations behind: {streams}");
+            Finding::new("copies", Grade::Warning, found)
+                .todo("wait until it has caught up before you take another server down")
+        }
+    };
+    by_server.into_iter().map(finding).collect()
 }
 
 /// Streams, consumers, buckets and what this user may do with them.
@@ -76,7 +124,9 @@ pub(super) fn existence(diagnosis: &Diagnosis) -> Vec<Finding> {
             "if nobody meant it, edit it with the nats command; weft never overwrites settings",
         )
     }));
-    if all.is_empty() && !diagnosis.streams.is_empty() {
+    if all.is_empty() && !diagnosis.leaderless.is_empty() {
+        all.push(Finding::new("streams", Grade::Unknown, "not all of them answer"));
+    } else if all.is_empty() && !diagnosis.streams.is_empty() {
         all.push(Finding::new(
             "streams",
             Grade::Ok,
@@ -87,7 +137,9 @@ pub(super) fn existence(diagnosis: &Diagnosis) -> Vec<Finding> {
         Finding::new("permissions", Grade::Failed, format!("{what}: {reason}"))
             .todo("give this user the permission, or diagnose as an operator")
     }));
-    if diagnosis.unreadable.is_empty() && !diagnosis.streams.is_empty() {
+    if diagnosis.unreadable.is_empty() && !diagnosis.leaderless.is_empty() {
+        all.push(Finding::new("permissions", Grade::Unknown, "not everything answers"));
+    } else if diagnosis.unreadable.is_empty() && !diagnosis.streams.is_empty() {
         all.push(Finding::new("permissions", Grade::Ok, "this user may submit and read"));
     }
     all
@@ -95,7 +147,8 @@ pub(super) fn existence(diagnosis: &Diagnosis) -> Vec<Finding> {
 
 pub(super) fn fill(streams: &[StreamFill], account: Option<AccountFill>) -> Vec<Finding> {
     let streams = streams.iter().map(|stream| {
-        let held = format!("{} holds {} messages", stream.name, stream.messages);
+        let messages = counted(stream.messages, "message", "messages");
+        let held = format!("{} holds {messages}", stream.name);
         fill_of(&held, stream.bytes, stream.bytes_max, "no limit of its own, the account's holds")
     });
     let account = account.map(|account| {
@@ -186,7 +239,10 @@ pub(super) fn agents(
     }
     all.extend(waiting.into_iter().filter(|(skill, _)| !serving.contains(skill)).map(
         |(skill, count)| {
-            let found = format!("{count} tasks wait for skill {skill} and nobody serves it");
+            let found = format!(
+                "{} for skill {skill} and nobody serves it",
+                counted(count, "task waits", "tasks wait")
+            );
             Finding::new("agents", Grade::Failed, found)
                 .todo(format!("start a node with an agent for skill {skill}, or cancel the tasks"))
         },
@@ -202,8 +258,8 @@ pub(super) fn never_served(
     let known: BTreeSet<&Skill> = queues.iter().map(|queue| &queue.skill).collect();
     let unknown = submissions.iter().filter(|(skill, _)| !known.contains(skill));
     let finding = |(skill, count): (&Skill, &u64)| {
-        let found =
-            format!("{count} tasks were submitted to skill {skill}, which no node has ever served");
+        let count = counted(*count, "task was", "tasks were");
+        let found = format!("{count} submitted to skill {skill}, which no node has ever served");
         Finding::new("agents", Grade::Warning, found)
             .todo(format!("start a node with an agent for skill {skill}, or correct who submits"))
     };
@@ -221,9 +277,14 @@ pub(super) fn dead_letters(counts: &BTreeMap<Skill, u64>, seen: bool) -> Finding
     }
     let each: Vec<String> =
         counts.iter().map(|(skill, count)| format!("{skill} {count}")).collect();
-    let found = format!("{total} wait: {}", each.join(", "));
+    let found = format!("{}: {}", counted(total, "waits", "wait"), each.join(", "));
     Finding::new("dead letters", Grade::Warning, found)
         .todo("weft dlq list shows them; redrive or discard each")
+}
+
+/// A count and its words.
+fn counted(count: u64, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 #[cfg(test)]
@@ -260,11 +321,12 @@ mod tests {
             (dead_letters(&BTreeMap::new(), true).grade, Grade::Ok),
             (dead_letters(&BTreeMap::new(), false).grade, Grade::Unknown),
             (dead_letters(&BTreeMap::from([(skill(), 2)]), true).grade, Grade::Warning),
-            (sync(Sync::Known(true), true).grade, Grade::Ok),
-            (sync(Sync::Known(true), false).grade, Grade::Warning),
-            (sync(Sync::Known(false), true).grade, Grade::Warning),
-            (sync(Sync::Unknown(String::new()), true).grade, Grade::Ok),
-            (sync(Sync::Unknown(String::new()), false).grade, Grade::Unknown),
+            (sync(Sync::Known(true), Some(true)).grade, Grade::Ok),
+            (sync(Sync::Known(true), Some(false)).grade, Grade::Warning),
+            (sync(Sync::Known(false), Some(true)).grade, Grade::Warning),
+            (sync(Sync::Unknown(String::new()), Some(true)).grade, Grade::Ok),
+            (sync(Sync::Unknown(String::new()), Some(false)).grade, Grade::Warning),
+            (sync(Sync::Unknown(String::new()), None).grade, Grade::Unknown),
         ] {
             assert_eq!(found, expected);
         }
@@ -287,6 +349,41 @@ mod tests {
         let submitted = BTreeMap::from([(skill(), 1)]);
         assert_eq!(never_served(&submitted, &[]).len(), 1);
         assert!(never_served(&submitted, &[queue(0)]).is_empty());
+    }
+
+    #[test]
+    fn silence_is_not_a_missing_permission() {
+        let leaderless = vec![("stream WEFT_LOG".to_owned(), "timed out".to_owned())];
+        let servers = Some(RollCall { answered: 1, of: 3 });
+        let found = leaders(&leaderless, servers);
+        assert_eq!((found.len(), found[0].grade, found[0].check), (1, Grade::Failed, "servers"));
+        assert!(found[0].found.starts_with("1 of 3 servers answer; no leader for stream WEFT_LOG"));
+        let diagnosis = Diagnosis { leaderless, ..Diagnosis::default() };
+        let found = existence(&diagnosis);
+        assert!(found.iter().all(|finding| finding.grade == Grade::Unknown), "{found:?}");
+        assert_eq!(found.len(), 2);
+        assert!(leaders(&[], Some(RollCall { answered: 3, of: 3 })).is_empty());
+        let one_down = leaders(&[], Some(RollCall { answered: 2, of: 3 }));
+        assert_eq!(one_down[0].grade, Grade::Warning);
+    }
+
+    #[test]
+    fn copies_are_told_by_server() {
+        let copy = |server: &str, stream: &str, offline, behind| Lagging {
+            stream: stream.to_owned(),
+            server: server.to_owned(),
+            offline,
+            behind,
+        };
+        let found = copies(&[
+            copy("n1", "stream A", true, 7),
+            copy("n1", "stream B", true, 9),
+            copy("n2", "stream A", false, 5),
+        ]);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].found, "n1 is offline: stream A, stream B");
+        assert_eq!(found[1].found, "n2 is up to 5 operations behind: stream A");
+        assert!(found.iter().all(|finding| finding.grade == Grade::Warning));
     }
 
     #[test]

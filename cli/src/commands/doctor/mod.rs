@@ -17,7 +17,7 @@ use crate::session::{ClientArgs, Session};
 #[derive(clap::Args)]
 pub(crate) struct Doctor {
     /// URL of the server's HTTP monitoring, which listens on port 8222 as a rule
-    #[arg(long, value_name = "URL", env = "WEFT_MONITOR_URL")]
+    #[arg(long, value_name = "URL", env = "WEFT_MONITOR_URL", hide_env_values = true)]
     monitor: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
@@ -27,18 +27,29 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let Session { client, mut printer, settings } = Session::open(&self.client).await?;
+        let Session { client, mut printer, settings } =
+            Session::open_to_diagnose(&self.client).await?;
         let clock = Clock::system();
         let bus = client.bus();
         let capacity = self.client.config.config.as_ref().map(|_| &settings.capacity);
         let diagnosis = bus.diagnose(capacity, &clock).await;
+        let system = self.system(&settings).await;
+        let servers = match &system {
+            Some(Ok(system)) => system.roll_call().await,
+            Some(Err(_)) | None => None,
+        };
         let mut all = vec![judge::server(&bus.server())];
-        all.push(judge::sync(self.sync_always(&settings).await, diagnosis.noted_sync_always));
+        all.extend(judge::leaders(&diagnosis.leaderless, servers));
+        all.extend(judge::copies(&diagnosis.lagging));
+        all.push(judge::sync(self.sync_always(system).await, diagnosis.noted_sync_always));
         all.extend(judge::existence(&diagnosis));
         all.extend(judge::fill(&diagnosis.streams, diagnosis.account));
         all.push(judge::clock(diagnosis.server_ahead_ms));
         let (names, log_seen) = (bus.names(), diagnosis.can_read(&bus.names().log));
         all.push(judge::coordinators(diagnosis.coordinators_pulling, log_seen));
+        if !diagnosis.leaderless.is_empty() && !diagnosis.can_read(&names.agents) {
+            all.push(Finding::new("agents", Grade::Unknown, "nobody can tell from here"));
+        }
         // What cannot be read has been told already.
         if diagnosis.can_read(&names.agents) {
             match client.agents().await {
@@ -51,7 +62,9 @@ impl Doctor {
                 }
             }
         }
-        all.extend(judge::never_served(&diagnosis.submissions, &diagnosis.skills));
+        if diagnosis.knows_consumers(&names.inbox) {
+            all.extend(judge::never_served(&diagnosis.submissions, &diagnosis.skills));
+        }
         all.push(judge::dead_letters(&diagnosis.dead_letters, log_seen));
         findings(&mut printer, &all)?;
         let failed = all.iter().filter(|finding| finding.grade == Grade::Failed).count();
@@ -61,21 +74,29 @@ impl Doctor {
         Err(Failure::say(Exit::Failure, format!("checks failed: {failed}")))
     }
 
-    /// How the server syncs, from whoever tells: the system account, then the monitoring port.
-    async fn sync_always(&self, settings: &runtime::config::Settings) -> judge::Sync {
+    /// The connection to the system account, if one is known.
+    async fn system(
+        &self,
+        settings: &runtime::config::Settings,
+    ) -> Option<Result<SystemBus, String>> {
         let main = match self.client.connection.bus(settings, "cli") {
             Ok(main) => main,
-            Err(error) => return judge::Sync::Unknown(error.to_string()),
+            Err(error) => return Some(Err(error.to_string())),
         };
+        let system = self.system.bus(settings, &main)?;
+        Some(SystemBus::connect(system).await.map_err(|error| error.to_string()))
+    }
+
+    /// How the server syncs, from whoever tells: the system account, then the monitoring port.
+    async fn sync_always(&self, system: Option<Result<SystemBus, String>>) -> judge::Sync {
         let mut reasons = Vec::new();
-        if let Some(system) = self.system.bus(settings, &main) {
-            match SystemBus::connect(system).await {
-                Ok(system) => match system.sync_always().await {
-                    Some(always) => return judge::Sync::Known(always),
-                    None => reasons.push("the system account does not answer".to_owned()),
-                },
-                Err(error) => reasons.push(error.to_string()),
-            }
+        match system {
+            None => {}
+            Some(Err(reason)) => reasons.push(reason),
+            Some(Ok(system)) => match system.sync_always().await {
+                Some(always) => return judge::Sync::Known(always),
+                None => reasons.push("the system account does not answer".to_owned()),
+            },
         }
         if let Some(url) = &self.monitor {
             match monitor::sync_always(url).await {

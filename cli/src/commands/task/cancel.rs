@@ -1,5 +1,7 @@
 //! `weft task cancel`: asks for the end of a task.
 
+use std::time::Duration;
+
 use client::CancelError;
 use protocol::TaskId;
 use protocol::task::TaskState;
@@ -9,6 +11,9 @@ use super::wait;
 use crate::failure::{Exit, Failure};
 use crate::print::tasks;
 use crate::session::{ClientArgs, OwnerArgs, Session};
+
+/// How long --wait waits unless told otherwise.
+const WAIT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Ask for the end of a task, queued or running
 ///
@@ -22,17 +27,22 @@ pub(crate) struct Cancel {
     /// Wait until it has ended
     #[arg(long, short)]
     wait: bool,
-    /// How long to wait at most
-    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "wait")]
-    timeout: Span,
+    /// With --wait: how long to wait at most [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
     #[command(flatten)]
     client: ClientArgs,
 }
 
 impl Cancel {
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        if self.timeout.is_some() && !self.wait {
+            return Err(Failure::say(Exit::Usage, "--timeout says how long --wait waits")
+                .todo("add --wait, or leave --timeout out"));
+        }
         let Session { client, mut printer, .. } = Session::open(&self.client).await?;
-        let (owner, limit) = (&self.owner.owner, Some(self.timeout.0));
+        let limit = Some(self.timeout.map_or(WAIT_DEFAULT, |span| span.0));
+        let owner = &self.owner.owner;
         match client.cancel(owner, &self.id).await {
             Ok(()) => {}
             Err(CancelError::Ended { state, .. }) if state == TaskState::Canceled.word() => {

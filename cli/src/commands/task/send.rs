@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use client::{Client, Receipt, Submission};
-use protocol::id::DedupKey;
+use client::{Client, Receipt, Submission, TaskError};
+use protocol::budget::Grant;
+use protocol::id::{DedupKey, Lane};
 use protocol::submission::input_hash;
 use protocol::{ContextId, Skill, TaskId, Timestamp};
+use runtime::bus::{ReadError, Subscription};
 use runtime::config::Span;
 
-use super::wait;
+use super::{served, wait};
 use crate::failure::{Exit, Failure};
 use crate::input::InputArgs;
 use crate::large::{self, Body};
@@ -16,7 +18,7 @@ use crate::print::{Format, tasks};
 use crate::session::{ClientArgs, OwnerArgs, Session};
 
 /// How long --wait waits unless told otherwise.
-const WAIT_DEFAULT: &str = "60s";
+const WAIT_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Submit a task: prints its id, or with --wait its result
 #[derive(clap::Args)]
@@ -28,9 +30,9 @@ pub(crate) struct Send {
     /// Wait for the end and print the result
     #[arg(long, short)]
     wait: bool,
-    /// How long to wait at most, such as 30s or 5m
-    #[arg(long, value_name = "DURATION", default_value = WAIT_DEFAULT, requires = "wait")]
-    timeout: Span,
+    /// With --wait: how long to wait at most, such as 30s or 5m [default: 60s]
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Span>,
     /// Sending twice with one key does the work once
     #[arg(long, value_name = "KEY", value_parser = DedupKey::parse, conflicts_with = "task_id")]
     dedup_key: Option<DedupKey>,
@@ -40,8 +42,14 @@ pub(crate) struct Send {
     /// The conversation it belongs to (A2A contextId)
     #[arg(long, value_name = "ID")]
     context: Option<ContextId>,
+    /// Run after all earlier tasks of the same skill and owner in this lane
+    #[arg(long, value_name = "NAME", value_parser = Lane::parse)]
+    lane: Option<Lane>,
     #[command(flatten)]
     owner: OwnerArgs,
+    /// What it may spend, such as '{"tokens": 1000, "moneyMicros": 500000, "wallClockMs": 60000}'
+    #[arg(long, value_name = "JSON", value_parser = budget)]
+    budget: Option<Grant>,
     /// When the result stops being of use: a time such as 2026-01-31T12:00:00Z, or a duration
     #[arg(long, value_name = "WHEN", value_parser = deadline)]
     deadline: Option<String>,
@@ -52,8 +60,12 @@ pub(crate) struct Send {
     client: ClientArgs,
 }
 
+fn budget(text: &str) -> Result<Grant, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
 fn deadline(text: &str) -> Result<String, String> {
-    if Timestamp::parse(text).is_ok() || text.parse::<Span>().is_ok() {
+    if Timestamp::parse_bounded(text).is_ok() || text.parse::<Span>().is_ok() {
         return Ok(text.to_owned());
     }
     Err(format!("{text:?} is neither an RFC 3339 time nor a duration such as 30s"))
@@ -61,18 +73,38 @@ fn deadline(text: &str) -> Result<String, String> {
 
 impl Send {
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        if self.timeout.is_some() && !self.wait {
+            return Err(Failure::say(Exit::Usage, "--timeout says how long --wait waits")
+                .todo("add --wait, or leave --timeout out; --deadline limits the task itself"));
+        }
         let input = self.input.read()?;
         let mut session = Session::open(&self.client).await?;
         let client = session.client.clone();
         let body = large::body(client.bus(), input, self.input.content_type.clone()).await?;
-        let receipt = client.submit(self.submission(body.clone())).await?;
+        let events = if self.wait { Some(self.events(&client).await?) } else { None };
+        let submission = client.in_order(self.submission(body.clone())).await?;
+        let submitting = client.submit(submission);
+        let (receipt, served) = tokio::join!(submitting, served::look(&client, &self.skill));
+        let receipt = receipt?;
+        if let Some(warning) = served.and_then(|served| served.warning(&self.skill)) {
+            session.printer.note(&warning);
+        }
         if let Some(first) = self.conflict(&client, &receipt, &body).await? {
             return Err(conflict(&receipt, &first));
         }
-        if !self.wait {
-            return Ok(tasks::receipt(&mut session.printer, &receipt, &self.skill)?);
+        match events {
+            Some(events) => self.print_result(&mut session, &receipt, events).await,
+            None => Ok(tasks::receipt(&mut session.printer, &receipt, &self.skill)?),
         }
-        self.print_result(&mut session, &receipt, self.timeout.0).await
+    }
+
+    /// From before the submission, so that an end that comes at once is not missed.
+    async fn events(&self, client: &Client) -> Result<Subscription, Failure> {
+        let subject = client.bus().subjects().events_of(&self.owner.owner);
+        let events = client.bus().subscribe(subject, None).await;
+        let events = events.map_err(|error| Failure::new(Exit::Failure, &error))?;
+        client.bus().flush().await;
+        Ok(events)
     }
 
     fn submission(&self, (body, content_type): Body) -> Submission {
@@ -82,6 +114,8 @@ impl Send {
             task_id: self.task_id.clone(),
             dedup_key: self.dedup_key.clone(),
             context: self.context.clone(),
+            lane: self.lane.clone(),
+            budget: self.budget,
             deadline: self.deadline.clone(),
             reply_to: self.reply_to.clone(),
             ..Submission::new(self.skill.clone(), body)
@@ -98,14 +132,10 @@ impl Send {
         if self.dedup_key.is_none() && self.task_id.is_none() {
             return Ok(None);
         }
-        let log = client.log(&receipt.owner, &receipt.task).await?;
-        let first = match log.origin {
-            Some(origin) => Some(origin.input_hash),
-            None => client.submission(&receipt.owner, &receipt.task).await?.map(
-                |(envelope, message)| {
-                    input_hash(envelope.content_type.as_deref(), &message.payload)
-                },
-            ),
+        let first = match first_hash(client, receipt, &self.skill).await {
+            // Who may only submit cannot compare.
+            Err(TaskError::Read(ReadError::Denied { .. })) => return Ok(None),
+            first => first?,
         };
         let ours = input_hash(content_type.as_deref(), body);
         Ok(first.filter(|first| *first != ours))
@@ -115,12 +145,12 @@ impl Send {
         &self,
         session: &mut Session,
         receipt: &Receipt,
-        limit: Duration,
+        events: Subscription,
     ) -> Result<(), Failure> {
         let Session { client, printer, .. } = session;
-        let quiet = |_: &_| Ok(());
-        let done =
-            wait::to_the_end(client, &receipt.owner, &receipt.task, Some(limit), quiet).await?;
+        let limit = self.timeout.map_or(WAIT_DEFAULT, |span| span.0);
+        let of = (&receipt.owner, &receipt.task);
+        let done = wait::to_the_end_by_events(client, of, limit, events).await?;
         if printer.format() != Format::Table {
             printer.json(&done)?;
             return wait::require_completed(&done);
@@ -140,6 +170,22 @@ impl Send {
         }
         Ok(())
     }
+}
+
+/// The hash of the input that a task was first submitted with.
+async fn first_hash(
+    client: &Client,
+    receipt: &Receipt,
+    skill: &Skill,
+) -> Result<Option<String>, TaskError> {
+    let log = client.log(&receipt.owner, &receipt.task).await?;
+    if let Some(origin) = log.origin {
+        let elsewhere = (origin.skill != *skill).then(|| format!(", at skill {}", origin.skill));
+        return Ok(Some(origin.input_hash + &elsewhere.unwrap_or_default()));
+    }
+    let first = client.submission(&receipt.owner, &receipt.task).await?;
+    Ok(first
+        .map(|(envelope, message)| input_hash(envelope.content_type.as_deref(), &message.payload)))
 }
 
 fn conflict(receipt: &Receipt, first: &str) -> Failure {

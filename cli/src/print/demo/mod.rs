@@ -32,6 +32,13 @@ pub(crate) fn opening(
     ))
 }
 
+/// The folder has fewer files than the fleet has hands.
+pub(crate) fn too_small(printer: &Printer) {
+    printer.note(
+        "so few files are inspected at once: to see a takeover, give a folder with some hundred",
+    );
+}
+
 /// `1 file`, `2 files`.
 fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
@@ -139,7 +146,8 @@ fn attempts(account: &Account) -> String {
 
 fn taken_over(outcome: &Outcome) -> String {
     let Some(killed) = &outcome.killed else {
-        return "0 (nobody was killed: there was nothing in anybody's hands)".to_owned();
+        return "0 (nobody was killed: the folder is too small, nothing was in anybody's hands)"
+            .to_owned();
     };
     let all = &outcome.account.taken_over;
     let range = |times: Vec<Duration>| match (times.iter().min(), times.iter().max()) {
@@ -175,16 +183,21 @@ pub(crate) fn next(printer: &mut Printer) -> Result<(), PrintError> {
     ))
 }
 
-/// How the reader can start this program.
+/// How the reader can start this program from anywhere: by its name where `PATH` leads to it, else by its path.
 fn this_program() -> String {
-    let here = std::env::current_dir().ok();
-    let program = std::env::current_exe().ok();
-    match (here, program) {
-        (Some(here), Some(program)) => match program.strip_prefix(&here) {
-            Ok(path) => escape(path),
-            Err(_) => "weft".to_owned(),
-        },
-        _ => "weft".to_owned(),
+    let Ok(program) = std::env::current_exe() else { return "weft".to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command_for(&program, &path)
+}
+
+fn command_for(program: &Path, path: &std::ffi::OsStr) -> String {
+    let name = program.file_name().unwrap_or_default();
+    // The first one is what a shell would start.
+    let first = std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    let same = |file: &Path| Some((file.canonicalize().ok()?, program.canonicalize().ok()?));
+    match first.as_deref().and_then(same) {
+        Some((found, ours)) if found == ours => escape(Path::new(name)),
+        _ => escape(program),
     }
 }
 
@@ -206,4 +219,30 @@ pub(crate) fn document(root: &Path, outcome: &Outcome, verdict: &Verdict) -> Val
         },
         "check": { "differences": verdict.differences, "changedMeanwhile": verdict.changed },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    #[test]
+    fn the_command_to_try_is_one_that_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, other) = (dir.path().join("ours"), dir.path().join("other"));
+        for place in [&ours, &other] {
+            std::fs::create_dir(place).unwrap();
+            std::fs::write(place.join("weft"), "").unwrap();
+        }
+        let program = ours.join("weft");
+        let path = |dirs: &[&Path]| std::env::join_paths(dirs).unwrap();
+        for (path, expected) in [
+            (path(&[dir.path(), &ours]), "weft".to_owned()),
+            (path(&[&other, &ours]), program.display().to_string()),
+            (OsStr::new("").to_owned(), program.display().to_string()),
+        ] {
+            assert_eq!(command_for(&program, &path), expected, "{path:?}");
+        }
+    }
 }

@@ -1,27 +1,64 @@
-//! What an agent can do besides computing: say how far it is, hand over artifacts, journal steps, delegate.
+//! What an agent can do besides computing: say how far it is, hand over artifacts, journal steps, wait, delegate.
 //!
-//! Calls that write return [`Stop`] when the attempt has to end; agents pass it on with `?`.
+//! Calls that write return [`Stop`] when the attempt has to end; agents pass it on with `?`. Journaled calls are made one
+//! after the other: each takes the next position of the task's journal when what it did is in the log, so that a run
+//! that is repeated asks for the same things in the same order, and gets the same answers.
 
-use std::future::Future;
+mod approve;
+mod budget;
+mod cached;
+mod call;
+mod children;
+pub mod delegate;
+mod interrupt;
+mod step;
+#[cfg(test)]
+mod tests;
+mod turn;
+mod wait;
+mod wave;
+
+pub use approve::{ApprovalOptions, Approved, Decided};
+pub use call::{Allowed, Call, OpenCall};
+pub use interrupt::Interrupted;
+pub use step::{Begun, OpenStep};
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, Fault, code};
-use protocol::journal::Journaled;
-use protocol::message::{Message, part_of, value_of};
+use protocol::message::Message;
 use protocol::submission::TraceContext;
 use protocol::task::Artifact;
 use protocol::{Owner, Skill, TaskId, Timestamp};
+use runtime::config::GuardSection;
 use runtime::telemetry::span_context;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Stop;
+use crate::inputs::Ear;
 use crate::ledger::AppendError;
+use crate::mesh::{MemoryMesh, Mesh};
 use crate::scribe::Scribe;
+
+/// What is around an attempt besides its own log.
+pub struct Around {
+    /// Who serves what.
+    pub mesh: Arc<dyn Mesh>,
+    /// What watches over the agent's calls.
+    pub guard: Arc<GuardSection>,
+    /// Hears what is said to the task, where that may interrupt it.
+    pub ear: Option<Ear>,
+}
+
+impl Default for Around {
+    fn default() -> Self {
+        Self { mesh: Arc::new(MemoryMesh::default()), guard: Arc::default(), ear: None }
+    }
+}
 
 /// One attempt, as its agent sees it.
 pub struct Context {
@@ -29,7 +66,11 @@ pub struct Context {
     origin: Arc<Origin>,
     deadline: Option<Timestamp>,
     cancel: CancellationToken,
-    position: AtomicU32,
+    around: Around,
+    /// How far the calls have come; locked while one is under way.
+    place: Mutex<turn::Place>,
+    /// Whether a call of this attempt has set something aside and not settled it.
+    unsettled: AtomicBool,
 }
 
 impl Context {
@@ -41,7 +82,21 @@ impl Context {
         deadline: Option<Timestamp>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { scribe, origin, deadline, cancel, position: AtomicU32::new(0) }
+        Self {
+            scribe,
+            origin,
+            deadline,
+            cancel,
+            around: Around::default(),
+            place: Mutex::default(),
+            unsettled: AtomicBool::new(false),
+        }
+    }
+
+    /// The same context within a mesh.
+    #[must_use]
+    pub fn within(self, around: Around) -> Self {
+        Self { around, ..self }
     }
 
     /// The task.
@@ -129,70 +184,6 @@ impl Context {
         self.scribe.append(Event::Artifact { artifact, append, last_chunk }).await
     }
 
-    /// The key that makes a step's effect idempotent at whoever carries it out: `<task>/<step>`.
-    #[must_use]
-    pub fn idempotency_key(&self, step: &str) -> String {
-        format!("{}/{step}", self.scribe.task)
-    }
-
-    /// Runs a step once: when the log already holds its result, that is returned and `effect` is not run.
-    ///
-    /// # Errors
-    /// What `effect` returns; [`Stop::Fenced`]; a permanent failure `nondeterministic` when the log holds
-    /// another step at this position.
-    pub async fn step<T, F>(&self, name: &str, effect: F) -> Result<T, Stop>
-    where
-        T: Serialize + DeserializeOwned,
-        F: Future<Output = Result<T, Stop>>,
-    {
-        let position = self.next_position();
-        let recorded = self.recorded(position, name).await?;
-        if let Some(Journaled::Step { output, .. }) = recorded {
-            let loaded = crate::parts::load_large(&self.scribe, vec![output]).await?;
-            return serde_json::from_value(value_of(&loaded)).map_err(|error| {
-                nondeterministic(format!(
-                    "the recorded result of step {name:?} does not fit: {error}"
-                ))
-            });
-        }
-        let result = effect.await?;
-        let value = serde_json::to_value(&result).map_err(|error| {
-            Stop::permanent(format!("the result of step {name:?} is not JSON: {error}"))
-        })?;
-        let stored = crate::parts::store_large(&self.scribe, vec![part_of(value)]).await?;
-        for output in stored {
-            self.scribe.append(Event::step(name, output)).await?;
-        }
-        Ok(result)
-    }
-
-    /// Takes the next position of the journal. Positions count up in the order of the agent's calls.
-    pub(crate) fn next_position(&self) -> u32 {
-        self.position.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// What the journal holds at a position, checked against the name that the agent asks for now.
-    pub(crate) async fn recorded(
-        &self,
-        position: u32,
-        name: &str,
-    ) -> Result<Option<Journaled>, Stop> {
-        let found = self
-            .scribe
-            .with_log(|log| {
-                usize::try_from(position).ok().and_then(|at| log.journal.get(at)).cloned()
-            })
-            .await;
-        let Some(recorded) = found.as_ref().map(Journaled::name) else { return Ok(None) };
-        if recorded == name {
-            Ok(found)
-        } else {
-            Err(nondeterministic(format!(
-                "at position {position} the log holds step {recorded:?} and the agent now asks for {name:?}"
-            )))
-        }
-    }
-
     /// Fetches an object that a part refers to.
     ///
     /// # Errors
@@ -200,29 +191,29 @@ impl Context {
     pub async fn object(&self, name: &str) -> Result<Bytes, Stop> {
         match self.scribe.ledger().get_object(name).await {
             Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(Stop::Failed {
-                failure: Failure::Permanent,
-                fault: Fault::new(code::OBJECT_MISSING, format!("there is no object {name:?}")),
-            }),
+            Ok(None) => Err(permanent(Fault::new(
+                code::OBJECT_MISSING,
+                format!("there is no object {name:?}"),
+            ))),
             Err(error) => Err(bus_stop(error)),
         }
     }
 }
 
-fn nondeterministic(message: String) -> Stop {
-    Stop::Failed {
-        failure: Failure::Permanent,
-        fault: Fault::new(code::NONDETERMINISTIC, message)
-            .hint("the agent's code has changed since the task began; finish it with the old version or redrive it"),
-    }
+/// A failure that will not pass.
+fn permanent(fault: Fault) -> Stop {
+    Stop::Failed { failure: Failure::Permanent, fault }
+}
+
+/// A failure that may pass.
+fn transient(fault: Fault) -> Stop {
+    Stop::Failed { failure: Failure::Transient { retry_after: None }, fault }
 }
 
 /// What a bus error means to a running attempt.
 pub(crate) fn bus_stop(error: AppendError) -> Stop {
     match error {
         AppendError::Fenced | AppendError::Gone => Stop::Fenced,
-        AppendError::Refused(fault) => {
-            Stop::Failed { failure: Failure::Transient { retry_after: None }, fault }
-        }
+        AppendError::Refused(fault) => transient(fault),
     }
 }

@@ -1,10 +1,13 @@
 //! `probe`: does what its input says, misbehaving included. For drills on a real mesh and for Weft's own tests.
 
+mod acts;
+
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::budget::Grant;
 use protocol::message::Part;
 use protocol::task::Artifact;
 use runtime::config::AgentSection;
@@ -12,15 +15,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::acts::{Act, ProbeKill, When};
 use super::{AgentKind, BuildError, Surroundings, no_options};
 use crate::agent::{About, Agent, AnyAgent, Stop, Typed};
-use crate::context::Context;
-use crate::delegate::Delegation;
+use crate::context::{Call, Context};
+use crate::delegate::{Join, OnFailure, Work};
 
 /// The kind.
 pub const KIND: AgentKind = AgentKind {
     name: "probe",
-    about: "does what its input says: sleep, fail, panic, abort, journal, delegate",
+    about: "does what its input says: sleep, fail, panic, abort, journal, spend, wait, delegate",
     build,
 };
 
@@ -44,6 +48,14 @@ pub struct ProbeInput {
     pub stubborn: bool,
     /// Journaled steps to run, each marked in the file and each taking `sleep_ms`.
     pub steps: u32,
+    /// Tokens that each step uses; with these or `step_reserve`, steps are calls.
+    pub step_tokens: u64,
+    /// Tokens that each step sets aside.
+    pub step_reserve: u64,
+    /// Kill the process at one of the steps.
+    pub kill: Option<ProbeKill>,
+    /// What else to do, after the steps.
+    pub acts: Vec<Act>,
     /// Fail while the attempt is at most this.
     pub fail_until_attempt: u32,
     /// How: `transient` or `permanent`.
@@ -85,6 +97,15 @@ pub struct ProbeDelegation {
     pub skill: String,
     /// One input a child.
     pub inputs: Vec<Value>,
+    /// How many have to complete; all of them have to end when it is left out.
+    #[serde(default)]
+    pub enough: Option<u32>,
+    /// The slice of tokens that each child gets; else a share of what is left.
+    #[serde(default)]
+    pub tokens: Option<u64>,
+    /// How often a failed child is tried again elsewhere.
+    #[serde(default)]
+    pub retries: u32,
 }
 
 /// What came of it.
@@ -97,6 +118,8 @@ pub struct ProbeOutput {
     echo: Value,
     /// What the children returned, or their errors.
     children: Vec<Value>,
+    /// What came of the acts.
+    results: Vec<Value>,
     /// A text of the length asked for.
     text: String,
 }
@@ -127,13 +150,7 @@ impl Agent for Probe {
             context.status(text.clone()).await?;
         }
         for step in 0..input.steps {
-            let name = format!("step-{step}");
-            let effect = async {
-                mark(&input, context, &name)?;
-                rest(&input, context).await?;
-                Ok(step)
-            };
-            context.step(&name, effect).await?;
+            run_step(&input, context, step).await?;
         }
         if input.steps == 0 {
             rest(&input, context).await?;
@@ -142,6 +159,10 @@ impl Agent for Probe {
             context.artifact(artifact(text), false, true).await?;
         }
         misbehave(&input, context)?;
+        let mut results = Vec::new();
+        for act in &input.acts {
+            results.push(acts::act(context, act, input.mark.as_deref()).await?);
+        }
         let children = match &input.delegate {
             None => Vec::new(),
             Some(delegation) => delegate(context, delegation).await?,
@@ -150,9 +171,35 @@ impl Agent for Probe {
             attempt: context.attempt(),
             echo: input.echo,
             children,
+            results,
             text: "x".repeat(input.output_chars),
         })
     }
+}
+
+async fn run_step(input: &ProbeInput, context: &Context, step: u32) -> Result<(), Stop> {
+    let name = format!("step-{step}");
+    let die = |when| {
+        if let Some(kill) = &input.kill {
+            kill.at(step, when);
+        }
+    };
+    die(When::Before);
+    let effect = async {
+        mark(input, context, &name)?;
+        rest(input, context).await?;
+        die(When::Inside);
+        Ok(step)
+    };
+    if input.step_tokens == 0 && input.step_reserve == 0 {
+        context.step(&name, effect).await?;
+    } else {
+        let call = Call::new(&name).reserving(acts::tokens(input.step_reserve));
+        let used = acts::tokens(input.step_tokens);
+        context.call(call, |_| async move { effect.await.map(|step| (step, used)) }).await?;
+    }
+    die(When::After);
+    Ok(())
 }
 
 fn artifact(text: &str) -> Artifact {
@@ -199,12 +246,18 @@ fn misbehave(input: &ProbeInput, context: &Context) -> Result<(), Stop> {
 async fn delegate(context: &Context, delegation: &ProbeDelegation) -> Result<Vec<Value>, Stop> {
     let skill = protocol::Skill::parse(&delegation.skill)
         .map_err(|error| Stop::permanent(error.to_string()))?;
-    let work = delegation
-        .inputs
-        .iter()
-        .map(|input| Delegation { skill: skill.clone(), input: input.clone() })
-        .collect();
-    let ends = context.delegate("children", work).await?;
+    let on_failure = match delegation.retries {
+        0 => OnFailure::Report,
+        times => OnFailure::Retry { times, elsewhere: true },
+    };
+    let budget = delegation.tokens.map(|tokens| Grant { tokens: Some(tokens), ..Grant::default() });
+    let piece = |input: &Value| Work {
+        budget,
+        ..Work::new(skill.clone(), input.clone()).on_failure(on_failure.clone())
+    };
+    let work = delegation.inputs.iter().map(piece).collect();
+    let join = delegation.enough.map_or(Join::All, Join::Quorum);
+    let ends = context.delegate_with("children", work, join).await?;
     Ok(ends
         .into_iter()
         .map(|end| end.result.unwrap_or_else(|fault| Value::String(fault.to_string())))
@@ -212,7 +265,11 @@ async fn delegate(context: &Context, delegation: &ProbeDelegation) -> Result<Vec
 }
 
 fn mark(input: &ProbeInput, context: &Context, what: &str) -> Result<(), Stop> {
-    let Some(path) = &input.mark else { return Ok(()) };
+    leave_mark(input.mark.as_deref(), context, what)
+}
+
+fn leave_mark(path: Option<&Path>, context: &Context, what: &str) -> Result<(), Stop> {
+    let Some(path) = path else { return Ok(()) };
     let line = format!("{} {} {what} {}\n", context.task(), context.attempt(), std::process::id());
     let written = std::fs::OpenOptions::new()
         .create(true)

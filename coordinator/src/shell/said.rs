@@ -1,0 +1,130 @@
+//! Settles what was said to tasks: it stays for a later wait, or is refused and the sender told.
+
+use protocol::card::OnMessage;
+use protocol::dead::{Cause, DeadLetter};
+use protocol::entry::Origin;
+use protocol::fault::{FailureClass, Fault};
+use protocol::header::{self, Headers};
+use protocol::id::{Owner, Skill, TaskId};
+use protocol::input::Input;
+use protocol::limits::INPUTS_MAX;
+use protocol::log::TaskLog;
+use protocol::message::{Message, Part};
+use protocol::submission::{Queue, Source, reply_subject};
+use protocol::{codec, lifecycle::Phase};
+use runtime::bus::Delivery;
+use serde_json::json;
+
+use super::care::{Care, REST, Settled};
+use super::log::LogError;
+use crate::engine::input::{self, Judgement, Said};
+
+/// The skill under which the letters of unknown tasks are kept.
+const NO_SKILL: &str = "unknown";
+
+impl Care {
+    /// Settles what was said to a task, given its log after everything that came has been looked at.
+    pub(super) async fn judge(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        log: &TaskLog,
+        delivery: &Delivery,
+    ) -> Settled {
+        let read = Input::read(&delivery.headers, &delivery.payload);
+        let sequence = delivery.position.sequence;
+        let said = Said {
+            sequence,
+            at: delivery.position.stored_at,
+            place: self.place(owner, task, sequence).await?,
+            input: read.as_ref(),
+        };
+        match input::judge(log, said, self.on_message(log).await) {
+            Judgement::Keep => Ok(None),
+            Judgement::Refuse(fault) => self.refuse(owner, task, log, delivery, fault).await,
+            Judgement::Unknown => {
+                let submitted = self.client.submission(owner, task).await;
+                let age = self.logs.clock.now().since(delivery.position.stored_at);
+                match submitted {
+                    Ok(Some(_)) => Ok(None),
+                    Ok(None) if age >= input::UNKNOWN_FOR => {
+                        self.refuse(owner, task, log, delivery, input::nobody_there()).await
+                    }
+                    Ok(None) | Err(_) => Ok(Some(REST)),
+                }
+            }
+        }
+    }
+
+    async fn on_message(&self, log: &TaskLog) -> OnMessage {
+        let skill = log.origin.as_ref().map(|origin| &origin.skill);
+        if log.phase != Phase::Running {
+            return OnMessage::default();
+        }
+        let agents = self.agents.now().await;
+        let of_skill = agents.iter().find(|agent| Some(&agent.skill) == skill);
+        of_skill.map(|agent| agent.on_message).unwrap_or_default()
+    }
+
+    /// How many had been said to the task when this came; [`INPUTS_MAX`] + 1 when that many are kept already.
+    async fn place(&self, owner: &Owner, task: &TaskId, sequence: u64) -> Result<usize, LogError> {
+        let subject = self.bus().subjects().input(owner, task);
+        let stream = &self.bus().names().log;
+        if self.bus().count(stream, &subject).await? <= INPUTS_MAX {
+            return Ok(1);
+        }
+        let kept = self.said(owner, task).await?;
+        let is_kept = kept.iter().any(|message| message.sequence == sequence);
+        Ok(if is_kept { 1 } else { INPUTS_MAX + 1 })
+    }
+
+    /// The letter first, then the removal: a crash between them repeats both.
+    async fn refuse(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        log: &TaskLog,
+        delivery: &Delivery,
+        fault: Fault,
+    ) -> Settled {
+        let sequence = delivery.position.sequence;
+        let fault = match &fault.place {
+            Some(_) => fault,
+            None => fault.at(delivery.subject.clone()),
+        };
+        tracing::warn!(task_id = %task, reason = %fault, "what was said is refused");
+        let origin = match &log.origin {
+            Some(origin) => origin.clone(),
+            None => nobody(owner, delivery)?,
+        };
+        let content_type = delivery.headers.get(header::CONTENT_TYPE);
+        let letter = DeadLetter {
+            task: task.clone(),
+            cause: Cause::Refused,
+            failure: FailureClass::Permanent,
+            fault: fault.clone(),
+            origin,
+            input: codec::decode_body(content_type, &delivery.payload).unwrap_or_else(|_| {
+                Message::from_user(vec![Part::raw(delivery.payload.to_vec(), None)])
+            }),
+            attempts: Vec::new(),
+            died_at: self.logs.clock.now(),
+        };
+        self.logs.store_letter(&letter, &format!("refused-{sequence}")).await?;
+        self.bus().remove(&self.bus().names().log, sequence).await?;
+        let reply = delivery.headers.get(header::REPLY_TO);
+        if let Some(Ok(reply)) = reply.map(|text| reply_subject(self.bus().subjects(), text)) {
+            let body = json!({ "task": task, "error": fault }).to_string();
+            self.bus().tell(reply, &Headers::new(), body.into()).await;
+        }
+        Ok(None)
+    }
+}
+
+/// The origin of a task that nobody knows.
+fn nobody(owner: &Owner, delivery: &Delivery) -> Result<Box<Origin>, LogError> {
+    let skill = Skill::parse(NO_SKILL).map_err(|error| LogError::Name(error.to_string()))?;
+    let source = Source { queue: Queue::Run, sequence: delivery.position.sequence };
+    let origin = Origin::bare(skill, source, delivery.position.stored_at);
+    Ok(Box::new(Origin { owner: owner.clone(), ..origin }))
+}

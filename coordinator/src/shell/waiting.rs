@@ -1,0 +1,200 @@
+//! Looks at a waiting task, and lets it go on when what it waits for is there.
+
+use std::time::Duration;
+
+use protocol::consequence::Publication;
+use protocol::entry::{Event, Kind};
+use protocol::id::{Owner, TaskId};
+use protocol::input::Input;
+use protocol::limits::INPUTS_MAX;
+use protocol::log::TaskLog;
+use protocol::time::Timestamp;
+use protocol::wait::{Arrived, WaitingFor};
+use runtime::bus::{Outgoing, StoredMessage};
+
+use super::care::Care;
+use super::lane;
+use super::log::{Cancels, LogError, kind_of};
+use crate::engine::children::{self, Child, Join};
+use crate::engine::wake::{self, Look, Wake};
+
+/// Children asked for in one go.
+const ASK_AHEAD: usize = 64;
+
+impl Care {
+    /// Looks at a task, and answers how its log is then; a time asks to look again after it.
+    ///
+    /// With `repeat`, a task that does not wait has its consequences published again, even on a wake's first delivery:
+    /// whoever resumed it may have died before it published, on a wake that somebody else had settled meanwhile.
+    pub(super) async fn look(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        repeat: Option<Cancels>,
+        now: Timestamp,
+    ) -> Result<(TaskLog, Option<Duration>), LogError> {
+        self.metrics.coordinator.wakes.inc();
+        let mut log = self.logs.read(owner, task).await?;
+        let resumed = match wake::wake(&log, now) {
+            Wake::Unknown => None,
+            Wake::CarryOut => {
+                if let Some(cancels) = repeat {
+                    self.logs.carry_out(owner, task, &log, cancels).await?;
+                }
+                None
+            }
+            Wake::TooLate => {
+                let why = wake::too_late(&log);
+                tracing::info!(task_id = %task, reason = %why.1, "failed");
+                self.logs.fail(owner, task, &mut log, why).await?;
+                None
+            }
+            Wake::LookAtChildren { position, enough } => {
+                self.children(owner, &log, position, enough).await?
+            }
+            Wake::LookAtLane => {
+                lane::is_free(&self.logs, owner, &log).await?.then(wake::lane_is_free)
+            }
+            Wake::LookAtInputs => {
+                let arrived = self.arrived(owner, task).await?;
+                match wake::look(&log, &arrived, now) {
+                    Look::Resume(event) => Some(*event),
+                    Look::Wait => {
+                        self.escalate(task, &log, now).await?;
+                        None
+                    }
+                    Look::Soon { wait } => return Ok((log, Some(wait))),
+                }
+            }
+        };
+        if let Some(event) = resumed {
+            if let Event::Resumed { reason, .. } = &event {
+                tracing::info!(task_id = %task, reason, "resumed");
+            }
+            self.logs.append(owner, task, &mut log, event, None).await?;
+            self.metrics.coordinator.resumed.inc();
+        } else if let Look::Soon { wait } = wake::soon(&log, now) {
+            return Ok((log, Some(wait)));
+        }
+        Ok((log, None))
+    }
+
+    /// Everything that was said to a task and can be read, oldest first, none of it newer than the leader's last.
+    async fn arrived(&self, owner: &Owner, task: &TaskId) -> Result<Vec<Arrived>, LogError> {
+        let stored = self.said(owner, task).await?;
+        let read = stored.into_iter().filter_map(|message| {
+            let input = Input::read(&message.headers, &message.payload).ok()?;
+            Some(Arrived { sequence: message.sequence, at: message.at, input })
+        });
+        Ok(read.collect())
+    }
+
+    /// The first messages that were said to a task, as many as are kept for it.
+    pub(super) async fn said(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+    ) -> Result<Vec<StoredMessage>, LogError> {
+        let (stream, subject) = (&self.bus().names().log, self.bus().subjects().input(owner, task));
+        let Some(last) = self.bus().last_from_leader(stream, &subject).await? else {
+            return Ok(Vec::new());
+        };
+        let mut stored = Vec::new();
+        self.bus()
+            .scan(stream, &subject, 1, |message| {
+                stored.push(message);
+                match stored.len() {
+                    INPUTS_MAX => std::ops::ControlFlow::Break(()),
+                    _ => std::ops::ControlFlow::Continue(()),
+                }
+            })
+            .await?;
+        let newest = stored.last().map_or(0, |message| message.sequence);
+        if stored.len() < INPUTS_MAX && newest < last.sequence {
+            return Err(LogError::Moved);
+        }
+        Ok(stored)
+    }
+
+    /// Sees to a wake when further people may decide.
+    async fn escalate(&self, task: &TaskId, log: &TaskLog, now: Timestamp) -> Result<(), LogError> {
+        if let (Some(WaitingFor::Approval { request, .. }), Some(since)) =
+            (&log.waiting_for, log.waiting_since)
+        {
+            let age = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+            let levels = request.chain.iter().filter(|level| level.after_ms <= age).count();
+            if levels > 1 {
+                tracing::warn!(task_id = %task, level = levels, reason = "nobody has decided yet", "approval escalated");
+            }
+        }
+        if let Some(Publication { subject, headers, payload }) =
+            wake::escalation(self.bus().subjects(), task, log, now)
+        {
+            self.bus().store(Outgoing::new(subject, headers, payload)).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the children of a delegation until it is clear whether the task goes on.
+    async fn children(
+        &self,
+        owner: &Owner,
+        log: &TaskLog,
+        position: u32,
+        enough: Option<u32>,
+    ) -> Result<Option<Event>, LogError> {
+        let children = log.children_at(position);
+        let mut known = vec![Child::Unknown; children.len()];
+        if enough.is_some() {
+            self.ask_replicas(owner, children, &mut known).await?;
+        }
+        loop {
+            match children::join(&known, enough) {
+                Join::Resume(event) => return Ok(Some(*event)),
+                Join::Wait => return Ok(None),
+                Join::Ask => {}
+            }
+            // The last child usually ends late, so it is the first to ask.
+            let unknown = known.iter().enumerate().rev().filter(|(_, one)| **one == Child::Unknown);
+            let asked: Vec<_> = unknown.map(|(at, _)| at).take(ASK_AHEAD).collect();
+            let looks = asked.into_iter().filter_map(|at| {
+                let child = children.get(at)?;
+                Some(async move { (at, self.logs.last_kind(owner, &child.task).await) })
+            });
+            for (at, last) in futures_util::future::join_all(looks).await {
+                let state = last?.and_then(ended).unwrap_or(Child::Open);
+                if let Some(slot) = known.get_mut(at) {
+                    *slot = state;
+                }
+            }
+        }
+    }
+
+    /// Marks the children that any replica knows to have ended: an end is final, however stale the rest is.
+    async fn ask_replicas(
+        &self,
+        owner: &Owner,
+        children: &[protocol::entry::Child],
+        known: &mut [Child],
+    ) -> Result<(), LogError> {
+        let logs: Vec<_> =
+            children.iter().map(|child| self.bus().subjects().log(owner, &child.task)).collect();
+        let last = self.bus().last_of_each(&self.bus().names().log, &logs).await?;
+        let ends: std::collections::HashMap<_, _> = last
+            .into_iter()
+            .filter_map(|message| Some((kind_of(&message).and_then(ended)?, message.subject)))
+            .map(|(state, subject)| (subject, state))
+            .collect();
+        for (slot, subject) in known.iter_mut().zip(&logs) {
+            if let Some(state) = ends.get(subject) {
+                *slot = *state;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ended(kind: Kind) -> Option<Child> {
+    let state = if kind == Kind::Completed { Child::Completed } else { Child::Fruitless };
+    kind.is_terminal().then_some(state)
+}

@@ -1,0 +1,113 @@
+//! Keeps the index up to date: reads both streams from where it stands, and then goes on as they grow.
+//!
+//! Events on core NATS only say that it is worth looking; what is taken in is always read from the streams, in order,
+//! so a lost event costs a moment and nothing else.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::bus::{Bus, ReadError, StoredMessage};
+use tokio_util::sync::CancellationToken;
+
+use crate::row::change;
+use crate::store::{Feed, Projection, StoreError};
+
+/// Messages taken in together.
+const BATCH: usize = 2_048;
+/// How often the streams are looked at. Also bounds how old an answer is.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Why the index is not kept up to date any more.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The file does not take a batch.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Follows both streams until `stop`. Reads that fail are repeated: the bus may be away for a while.
+///
+/// # Errors
+/// See [`FollowError`].
+pub async fn follow(
+    bus: Bus,
+    projection: Arc<Projection>,
+    stop: CancellationToken,
+) -> Result<(), FollowError> {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = tick.tick() => {}
+        }
+        for feed in [Feed::Inbox, Feed::Log] {
+            match catch_up(&bus, &projection, feed, &stop).await {
+                Ok(()) => {}
+                Err(Behind::Store(error)) => return Err(error.into()),
+                Err(Behind::Read(error)) => {
+                    tracing::debug!(reason = %error, "streams not read");
+                }
+            }
+        }
+    }
+}
+
+/// Why the index is behind for now.
+enum Behind {
+    Read(ReadError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Behind {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Takes in everything that a stream holds beyond where the index stands.
+async fn catch_up(
+    bus: &Bus,
+    projection: &Arc<Projection>,
+    feed: Feed,
+    stop: &CancellationToken,
+) -> Result<(), Behind> {
+    let (stream, filter) = match feed {
+        Feed::Inbox => (&bus.names().inbox, bus.subjects().all_tasks()),
+        Feed::Log => (&bus.names().log, bus.subjects().all_logs()),
+    };
+    let created = bus.stream_created(stream).await.map_err(Behind::Read)?;
+    let mut position = projection.position(feed, &created)?;
+    while !stop.is_cancelled() {
+        let mut batch: Vec<StoredMessage> = Vec::with_capacity(BATCH);
+        bus.scan(stream, &filter, position + 1, |message| {
+            batch.push(message);
+            if batch.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+        .await
+        .map_err(Behind::Read)?;
+        // Only what was seen counts: a replica that lags ends early, and the next look goes on there.
+        let Some(last) = batch.last() else { return Ok(()) };
+        let full = batch.len() >= BATCH;
+        position = last.sequence;
+        let (projection, subjects) = (Arc::clone(projection), Arc::clone(bus.subjects()));
+        let applying = tokio::task::spawn_blocking(move || {
+            let changes: Vec<_> =
+                batch.iter().filter_map(|message| change(&subjects, message)).collect();
+            projection.apply(feed, &changes, position)
+        });
+        match applying.await {
+            Ok(applied) => applied?,
+            // Only a panic or the end of the runtime ends such a job early; the batch is read again.
+            Err(error) => {
+                tracing::warn!(reason = %error, "batch not taken in");
+                return Ok(());
+            }
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

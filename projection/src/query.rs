@@ -1,0 +1,128 @@
+//! Lists of tasks, newest change first, page by page.
+//!
+//! A page ends with a cursor that names its last row. Rows that change while somebody turns pages move to the front:
+//! none is left out that did not change, and none is shown twice on the way down.
+
+use protocol::Timestamp;
+use protocol::query::{PAGE_DEFAULT, PAGE_MAX, Page, Query, Row};
+use protocol::task::TaskState;
+use rusqlite::types::Value;
+
+use crate::store::{Projection, number};
+
+/// Why a list cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The cursor is none that a page ended with.
+    #[error("{cursor:?} is no cursor of this list; begin without one")]
+    Cursor {
+        /// The cursor.
+        cursor: String,
+    },
+    /// The file does not answer.
+    #[error("the read model cannot be read")]
+    Read(#[from] rusqlite::Error),
+}
+
+/// A condition with its values, in the order of its question marks.
+struct Condition(String, Vec<Value>);
+
+impl Condition {
+    fn and(&mut self, sql: &str, value: impl Into<Value>) {
+        self.0.push_str(" AND ");
+        self.0.push_str(sql);
+        self.1.push(value.into());
+    }
+}
+
+fn condition(query: &Query) -> Condition {
+    let mut condition = Condition("1".to_owned(), Vec::new());
+    for (sql, value) in [
+        ("owner = ?", &query.owner),
+        ("skill = ?", &query.skill),
+        ("context = ?", &query.context_id),
+        ("parent = ?", &query.parent),
+        ("waiting_for = ?", &query.waiting_for),
+    ] {
+        if let Some(value) = value {
+            condition.and(sql, value.clone());
+        }
+    }
+    if let Some(state) = query.state {
+        condition.and("state = ?", number(state));
+    }
+    if let Some(since) = query.changed_since {
+        condition.and("changed_at >= ?", since.millis());
+    }
+    condition
+}
+
+/// The place of a cursor: `<ms>.<owner>.<task>`; none of the three holds a dot.
+fn place(query: &Query) -> Result<Option<(i64, &str, &str)>, QueryError> {
+    let Some(cursor) = &query.cursor else { return Ok(None) };
+    let mut pieces = cursor.splitn(3, '.');
+    match (pieces.next().and_then(|ms| ms.parse().ok()), pieces.next(), pieces.next()) {
+        (Some(ms), Some(owner), Some(task)) => Ok(Some((ms, owner, task))),
+        _ => Err(QueryError::Cursor { cursor: cursor.clone() }),
+    }
+}
+
+impl Projection {
+    /// A page of the tasks that a query asks for.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn list(&self, query: &Query) -> Result<Page, QueryError> {
+        let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+        let place = place(query)?;
+        let Condition(sql, values) = condition(query);
+        let reader = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let total: i64 = reader
+            .prepare_cached(&format!("SELECT COUNT(*) FROM task WHERE {sql}"))?
+            .query_row(rusqlite::params_from_iter(&values), |row| row.get(0))?;
+        let mut page = Condition(sql, values);
+        if let Some((ms, owner, task)) = place {
+            page.and("(changed_at, owner, id) < (?, ?, ?)", ms);
+            page.1.push(owner.to_owned().into());
+            page.1.push(task.to_owned().into());
+        }
+        let sql = format!(
+            "SELECT owner, id, skill, context, state, waiting_for, attempts, node, parent, submitted_at, changed_at,
+                 error, generation
+             FROM task WHERE {} ORDER BY changed_at DESC, owner DESC, id DESC LIMIT {}",
+            page.0,
+            limit + 1
+        );
+        let mut statement = reader.prepare_cached(&sql)?;
+        let mut tasks = statement
+            .query_map(rusqlite::params_from_iter(&page.1), read)?
+            .collect::<Result<Vec<Row>, _>>()?;
+        let more = tasks.len() > limit;
+        tasks.truncate(limit);
+        let next = tasks
+            .last()
+            .filter(|_| more)
+            .map(|last| format!("{}.{}.{}", last.changed_at.millis(), last.owner, last.id));
+        Ok(Page { tasks, next, total: u64::try_from(total).unwrap_or(0) })
+    }
+}
+
+fn read(row: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
+    let state: i64 = row.get(4)?;
+    let state = usize::try_from(state).ok().and_then(|at| TaskState::ALL.get(at)).copied();
+    Ok(Row {
+        owner: row.get(0)?,
+        id: row.get(1)?,
+        skill: row.get(2)?,
+        context_id: row.get(3)?,
+        state: state.unwrap_or(TaskState::Submitted),
+        waiting_for: row.get(5)?,
+        attempts: row.get(6)?,
+        node: row.get(7)?,
+        parent: row.get(8)?,
+        submitted_at: Timestamp::from_millis(row.get(9)?),
+        changed_at: Timestamp::from_millis(row.get(10)?),
+        error: row.get(11)?,
+        generation: row.get::<_, i64>(12).map(|at| u64::try_from(at).unwrap_or(0))?,
+    })
+}

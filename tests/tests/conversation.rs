@@ -1,0 +1,90 @@
+//! A task and somebody talk: several turns, messages that come early, a node that dies in the middle.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
+
+use protocol::input::Input;
+use protocol::message::{Message, Part};
+use protocol::task::TaskState;
+use protocol::wait::WaitingFor;
+use protocol::{Owner, TaskId};
+use serde_json::{Value, json};
+use weft_tests::mesh::Mesh;
+use weft_tests::oracle::Oracle;
+use weft_tests::play::PLAYERS;
+use weft_tests::wait::wait_until;
+use weft_tests::work::{SOON, kinds, output};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mesh-process");
+
+fn me() -> Owner {
+    Owner::default()
+}
+
+async fn say(mesh: &Mesh, task: &TaskId, text: &str) {
+    let message = Input::Message(Message::from_user(vec![Part::text(text)]));
+    mesh.client.say(&me(), task, &message, None).await.unwrap();
+}
+
+/// Waits until the task asks under this name.
+async fn asks(mesh: &Mesh, task: &TaskId, name: &str) {
+    wait_until(&format!("{task} asks {name}"), SOON, || async {
+        let log = mesh.client.log(&me(), task).await.unwrap();
+        let asks = log.waiting_for.as_ref().and_then(WaitingFor::name) == Some(name);
+        asks.then(|| assert_eq!(log.state, TaskState::InputRequired))
+    })
+    .await;
+}
+
+fn turns(count: usize) -> Value {
+    let act = |at| json!({"act": "ask", "name": format!("turn-{at}"), "question": "and then?"});
+    (0..count).map(act).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_goes_on_when_its_node_and_its_coordinator_die_between_turns() {
+    let (mesh, mut coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    let mut node = mesh.node("n1").await;
+    let task = mesh.submit("play", json!({ "acts": turns(6) })).await;
+    for turn in 0..6 {
+        asks(&mesh, &task, &format!("turn-{turn}")).await;
+        match turn {
+            1 => {
+                node.kill().await;
+                say(&mesh, &task, "1").await;
+                assert!(node.restart().await);
+            }
+            3 => {
+                coordinator.kill().await;
+                say(&mesh, &task, "3").await;
+                assert!(coordinator.restart().await);
+            }
+            _ => say(&mesh, &task, &turn.to_string()).await,
+        }
+    }
+    let end = mesh.end_of(&task).await;
+    assert_eq!(output(&end), json!(["0", "1", "2", "3", "4", "5"]));
+    let entries = mesh.entries(&task).await;
+    assert_eq!(kinds(&entries).iter().filter(|kind| **kind == "resumed").count(), 6);
+    assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_come_early_answer_later_questions_in_order() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    let mut acts = vec![json!({"act": "work", "ms": 1500})];
+    acts.extend(turns(4).as_array().cloned().unwrap());
+    let task = mesh.submit("play", json!({ "acts": acts })).await;
+    // Before anybody has begun it, while it runs, and when it asks.
+    say(&mesh, &task, "queued").await;
+    let _node = mesh.node("n1").await;
+    mesh.until_kind(&task, "claimed").await;
+    say(&mesh, &task, "running").await;
+    say(&mesh, &task, "still running").await;
+    asks(&mesh, &task, "turn-3").await;
+    say(&mesh, &task, "asked").await;
+    let end = mesh.end_of(&task).await;
+    assert_eq!(output(&end), json!([null, "queued", "running", "still running", "asked"]));
+    let entries = mesh.entries(&task).await;
+    let received = kinds(&entries).iter().filter(|kind| **kind == "received").count();
+    assert_eq!(received, 3, "what has come already suspends nobody: {:?}", kinds(&entries));
+    assert!(mesh.client.dead_letters(None, 10).await.unwrap().is_empty());
+}

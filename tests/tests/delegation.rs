@@ -1,0 +1,198 @@
+//! Trees of tasks: enough of them, too few of them, the end of all of them, and who is chosen for a need.
+#![expect(
+    clippy::print_stdout,
+    reason = "the measured times are worth a line in the test's output"
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use client::TreeNode;
+use protocol::entry::{Child, Entry, Event};
+use protocol::fault::code;
+use protocol::header::Headers;
+use protocol::need::{Need, Resolution};
+use protocol::task::TaskState;
+use protocol::{Owner, TaskId};
+use runtime::clock::Clock;
+use serde_json::{Value, json};
+use weft_tests::mesh::Mesh;
+use weft_tests::oracle::Oracle;
+use weft_tests::play::PLAYERS;
+use weft_tests::wait::wait_until;
+use weft_tests::work::{SOON, fault, kinds, output};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mesh-process");
+/// Tasks in the middle of the tree, and the leaves of each.
+const MIDDLES: usize = 4;
+const LEAVES: usize = 25;
+/// How long the end of a tree may take on a loaded machine; on a quiet one it takes a tenth of it.
+const CASCADE: Duration = Duration::from_secs(2);
+
+fn me() -> Owner {
+    Owner::default()
+}
+
+fn script(acts: &Value) -> Value {
+    json!({ "acts": acts })
+}
+
+fn waits() -> Value {
+    script(&json!([{"act": "signal", "name": "never"}]))
+}
+
+fn done() -> Value {
+    script(&json!([]))
+}
+
+fn fails() -> Value {
+    script(&json!([{"act": "fail", "message": "no"}]))
+}
+
+fn children(entries: &[Entry]) -> Vec<Child> {
+    let delegated = entries.iter().flat_map(|entry| {
+        if let Event::Delegated { children, .. } = &entry.event { children.as_slice() } else { &[] }
+    });
+    delegated.cloned().collect()
+}
+
+async fn delegate(mesh: &Mesh, inputs: Vec<Value>, enough: Option<u32>) -> TaskId {
+    let act = json!({
+        "act": "delegate", "name": "all", "skill": "play", "inputs": inputs, "enough": enough,
+    });
+    mesh.submit("play", script(&json!([act]))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_goes_on_with_enough_children_or_when_no_more_can_complete() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    let _node = mesh.node("n1").await;
+    let inputs = vec![waits(), done(), fails(), waits(), done()];
+    let task = delegate(&mesh, inputs, Some(2)).await;
+    let not_awaited = json!({"fault": code::NOT_AWAITED});
+    let result = output(&mesh.end_of(&task).await);
+    assert_eq!(result[0][1], json!([]), "{result}");
+    assert_eq!((&result[0][0], &result[0][3]), (&not_awaited, &not_awaited), "{result}");
+    for child in children(&mesh.entries(&task).await) {
+        let end = mesh.end_of(&child.task).await.event.kind().name();
+        assert!(["completed", "failed", "canceled"].contains(&end), "{end}");
+    }
+    let short = delegate(&mesh, vec![fails(), waits(), fails()], Some(2)).await;
+    let end = mesh.end_of(&short).await;
+    assert_eq!(fault(&end).code, code::CHILD_FAILED);
+    let waiting = &children(&mesh.entries(&short).await)[1];
+    assert_eq!(mesh.end_of(&waiting.task).await.event.kind().name(), "canceled");
+    let all = delegate(&mesh, vec![done(), done()], None).await;
+    assert_eq!(output(&mesh.end_of(&all).await), json!([[[], []]]));
+    assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+/// Finished, waiting, and enough to keep all workers of the skill busy and a queue behind them.
+fn middle() -> Value {
+    let leaf = |at: usize| match at % 5 {
+        0 => done(),
+        1 => waits(),
+        _ => script(&json!([{"act": "work", "ms": 50_000}])),
+    };
+    let inputs: Vec<_> = (0..LEAVES).map(leaf).collect();
+    script(&json!([{"act": "delegate", "name": "leaves", "skill": "slow", "inputs": inputs}]))
+}
+
+fn count(node: &TreeNode, of: &mut BTreeMap<&'static str, usize>) {
+    *of.entry(node.state.word()).or_default() += 1;
+    node.children.iter().for_each(|child| count(child, of));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_reaches_a_hundred_leaves_and_leaves_finished_ones_as_they_are() {
+    let config = format!(
+        "{PLAYERS}\n[[agents]]\nskill = \"slow\"\nkind = \"play\"\nconcurrency = 20\ntimeout = \"60s\"\ncancel_grace = \"1s\"\n"
+    );
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, &config).await;
+    let _second = mesh.coordinator("c1", false).await;
+    let _node = mesh.node("n1").await;
+    let middles: Vec<_> = (0..MIDDLES).map(|_| middle()).collect();
+    let root = delegate(&mesh, middles, None).await;
+    let tree = || async { mesh.client.tree(&me(), &root, 1_000).await.unwrap().unwrap() };
+    let before = wait_until("a tree with busy, waiting and finished leaves", SOON, || async {
+        let tree = tree().await;
+        let leaves: Vec<_> = tree.children.iter().flat_map(|one| &one.children).collect();
+        let waiting = leaves.iter().filter(|leaf| leaf.waiting_for.is_some()).count();
+        let finished = leaves.iter().filter(|leaf| leaf.state == TaskState::Completed).count();
+        let busy = leaves.iter().filter(|leaf| leaf.attempts > 0).count();
+        let ready = leaves.len() == MIDDLES * LEAVES && waiting >= MIDDLES && finished >= MIDDLES;
+        (ready && busy >= waiting + finished + 20).then_some(tree)
+    })
+    .await;
+    let mut states = BTreeMap::new();
+    count(&before, &mut states);
+    let finished = states["completed"];
+    assert!(states.contains_key("submitted"), "some have not been begun: {states:?}");
+    let asked_at = Clock::system().now();
+    mesh.client.cancel(&me(), &root).await.unwrap();
+    let after = wait_until("the whole tree has ended", SOON, || async {
+        let tree = tree().await;
+        let mut states = BTreeMap::new();
+        count(&tree, &mut states);
+        let open = states.keys().any(|state| !["completed", "canceled"].contains(state));
+        (!open).then_some((tree, states))
+    })
+    .await;
+    let story = Oracle::read(&mesh.client).await.unwrap();
+    let last = story.logs.values().filter_map(|log| log.last()).map(|entry| entry.at).max();
+    let took = last.unwrap().since(asked_at);
+    println!("{:?} ended within {took:?} of the cancel", after.1);
+    assert!(took < CASCADE, "{took:?}");
+    assert_eq!(after.1["completed"], finished, "finished ones stay finished, no other finishes");
+    assert_eq!(story.faults(), [""; 0]);
+    for (task, log) in &story.logs {
+        let ends = log.iter().filter(|entry| entry.event.kind().is_terminal()).count();
+        assert_eq!(ends, 1, "{task}: {:?}", kinds(log));
+    }
+    let cut = mesh.client.tree(&me(), &root, 10).await.unwrap().unwrap();
+    let read = cut.children.iter().map(|one| 1 + one.children.len()).sum::<usize>() + 1;
+    let not_read = cut.not_read + cut.children.iter().map(|one| one.not_read).sum::<usize>();
+    assert_eq!((read, not_read), (10, MIDDLES * LEAVES + MIDDLES + 1 - 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_need_is_met_by_whoever_can_and_the_answer_says_why() {
+    let (mesh, mut coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    let _second = mesh.coordinator("c1", false).await;
+    let _node = mesh.node("n1").await;
+    let bus = mesh.client.bus();
+    let ask = |need: Value| async move {
+        let body = need.to_string().into();
+        let body: bytes::Bytes = body;
+        // On core NATS a question is lost with the coordinator that had it: whoever asks asks again.
+        let answer = wait_until("somebody answers", SOON, || async {
+            let subject = bus.subjects().resolve();
+            bus.ask(subject, &Headers::new(), body.clone(), Duration::from_secs(1)).await.ok()
+        })
+        .await;
+        serde_json::from_slice::<Resolution>(&answer.payload).unwrap()
+    };
+    let need = |tags: &[&str]| {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        serde_json::to_value(Need { tags, ..Need::default() }).unwrap()
+    };
+    let found = wait_until("the node is in the registry", SOON, || async {
+        match ask(need(&["play"])).await {
+            Resolution::Found { skill, reason } => Some((skill, reason)),
+            Resolution::Nobody { .. } => None,
+        }
+    })
+    .await;
+    assert_eq!(found.0.as_str(), "play");
+    assert!(found.1.starts_with("best of 2 skills with tag \"play\""), "{}", found.1);
+    coordinator.kill().await;
+    for (need, expected) in [
+        (need(&["play", "flies"]), code::NOBODY_SERVES),
+        (json!({"tag": ["play"]}), code::MALFORMED_BODY),
+        (json!(7), code::MALFORMED_BODY),
+    ] {
+        let answer = ask(need.clone()).await;
+        let Resolution::Nobody { fault } = answer else { unreachable!("{need}: {answer:?}") };
+        assert_eq!(fault.code, expected, "{need}: {fault}");
+    }
+}
