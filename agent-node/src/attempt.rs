@@ -5,7 +5,7 @@
 //! what does not end by itself is dropped.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -21,19 +21,19 @@ use crate::engine;
 use crate::served::Served;
 
 /// What bounds a run.
-pub(crate) struct Bounds {
+pub(crate) struct Bounds<'a> {
     /// Whether the attempt is written down before the agent starts.
     pub(crate) claim_first: bool,
     /// This connection's name at the server.
-    pub(crate) client: String,
+    pub(crate) client: &'a str,
     /// When the run is ended by force.
     pub(crate) ends_at: Instant,
     /// Whether that is the task's deadline rather than the attempt's.
     pub(crate) ends_by_deadline: bool,
     /// Cancelled once somebody wants the task to end.
-    pub(crate) cancel: CancellationToken,
+    pub(crate) cancel: &'a CancellationToken,
     /// Cancelled once the node gives its tasks back.
-    pub(crate) release: CancellationToken,
+    pub(crate) release: &'a CancellationToken,
 }
 
 /// Runs the agent; the context's scribe has written everything that the agent asked for when this returns.
@@ -41,10 +41,10 @@ pub(crate) async fn run(
     served: &Served,
     context: &Context,
     input: Vec<Part>,
-    bounds: Bounds,
+    bounds: Bounds<'_>,
 ) -> Result<Vec<Part>, Stop> {
     if bounds.claim_first {
-        context.scribe.claim(&bounds.client).await?;
+        Box::pin(context.scribe.claim(bounds.client)).await?;
     }
     let run = AssertUnwindSafe(served.agent.run(context, input)).catch_unwind();
     let mut run = pin!(run.map(|ended| ended.unwrap_or_else(|panic| Err(panicked(&*panic)))));
@@ -53,7 +53,18 @@ pub(crate) async fn run(
     {
         return ended;
     }
-    let mut claim = pin!(context.scribe.claim(&bounds.client));
+    // Boxed, as most attempts do not come here and each would have to hold it.
+    Box::pin(go_on(served, context, run, bounds)).await
+}
+
+/// Claims the task while its agent runs, and watches over the run.
+async fn go_on(
+    served: &Served,
+    context: &Context,
+    mut run: Pin<&mut (impl Future<Output = Result<Vec<Part>, Stop>> + Send)>,
+    bounds: Bounds<'_>,
+) -> Result<Vec<Part>, Stop> {
+    let mut claim = pin!(context.scribe.claim(bounds.client));
     let mut claimed = bounds.claim_first;
     let mut canceled_at = None;
     loop {

@@ -77,7 +77,7 @@ impl Direct {
         let mut wait = RETRY_FIRST;
         loop {
             let sent = match messages.as_slice() {
-                [one] => self.bus.store(one.clone()).await,
+                [one] => self.bus.store_ref(one).await,
                 many => self.bus.store_batch(many.to_vec()).await,
             };
             match sent {

@@ -27,14 +27,14 @@ pub(crate) struct Cancels(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    running: DashMap<Key, CancellationToken>,
+    running: DashMap<Arc<Key>, CancellationToken>,
     heard: DashMap<Key, Instant>,
 }
 
 /// A running attempt's ear. Dropping it takes the attempt off the board.
 pub(crate) struct Ear {
     board: Cancels,
-    key: Key,
+    key: Arc<Key>,
     token: CancellationToken,
 }
 
@@ -56,10 +56,10 @@ impl Cancels {
     /// Puts an attempt on the board.
     #[must_use]
     pub(crate) fn listen(&self, owner: &Owner, task: &TaskId) -> Ear {
-        let key = (owner.clone(), task.clone());
+        let key = Arc::new((owner.clone(), task.clone()));
         let token = CancellationToken::new();
-        self.0.running.insert(key.clone(), token.clone());
-        if !self.0.heard.is_empty() && self.0.heard.contains_key(&key) {
+        self.0.running.insert(Arc::clone(&key), token.clone());
+        if !self.0.heard.is_empty() && self.0.heard.contains_key(&*key) {
             token.cancel();
         }
         Ear { board: self.clone(), key, token }

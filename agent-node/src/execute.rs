@@ -4,6 +4,7 @@
 //! run, append the end, publish its consequences, answer, settle. A crash between any two of these is made good by
 //! whoever gets the delivery next.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ struct Work {
     /// What is to be decoded: the submitted body with its content type.
     body: Body,
     log: TaskLog,
+    /// Whether the log is known to be empty.
+    new: bool,
     /// Whether nobody else can have begun it, so that its end may be its first entry.
     fresh: bool,
     delivered: u64,
@@ -97,7 +100,7 @@ pub(crate) async fn deliver(
         "attempt",
         task_id = %envelope.task,
         skill = %envelope.skill,
-        attempt = tracing::field::Empty,
+        attempt = is_new(&envelope, delivery.position.delivered, known).then_some(1_u32),
         context_id = envelope.context.as_ref().map(|id| id.as_str()),
     );
     span_context::set_remote_parent(&span, &envelope.trace);
@@ -113,6 +116,16 @@ pub(crate) async fn deliver(
     doing.instrument(span).await;
 }
 
+/// Whether nobody can have written into the task's log.
+fn is_new(envelope: &Envelope, delivered: u64, known: Known) -> bool {
+    known == Known::New && is_first(envelope, delivered)
+}
+
+/// Whether the server hands the task out for the first time.
+fn is_first(envelope: &Envelope, delivered: u64) -> bool {
+    envelope.source.queue == Queue::Inbox && delivered == 1 && !envelope.keyed
+}
+
 /// Reads the log and the input, as far as that is needed.
 async fn prepare(
     core: &Core,
@@ -121,13 +134,13 @@ async fn prepare(
     known: Known,
 ) -> Result<Box<Work>, Stop> {
     let delivered = delivery.position.delivered;
-    let first = envelope.source.queue == Queue::Inbox && delivered == 1 && !envelope.keyed;
-    let log = if first && known == Known::New {
+    let new = is_new(&envelope, delivered, known);
+    let log = if new {
         TaskLog::default()
     } else {
         core.read_log(&envelope.owner, &envelope.task).await?
     };
-    let fresh = first && log.generation == 0;
+    let fresh = is_first(&envelope, delivered) && log.generation == 0;
     let mut body = Body { content_type: envelope.content_type.clone(), bytes: delivery.payload };
     let origin = match &log.origin {
         None => Arc::new(envelope.origin(&body.bytes)),
@@ -147,7 +160,7 @@ async fn prepare(
             bytes: input.payload,
         };
     }
-    Ok(Box::new(Work { envelope, origin, body, log, fresh, delivered }))
+    Ok(Box::new(Work { envelope, origin, body, log, new, fresh, delivered }))
 }
 
 async fn act(
@@ -157,10 +170,11 @@ async fn act(
     refusal: Option<Fault>,
     hand: InHand,
 ) {
+    let origin = Arc::clone(&work.origin);
     let hash = match &work.log.origin {
-        None if work.envelope.requeued_by.is_none() => work.origin.input_hash.clone(),
+        None if work.envelope.requeued_by.is_none() => Cow::Borrowed(&*origin.input_hash),
         None | Some(_) => {
-            submission::input_hash(work.body.content_type.as_deref(), &work.body.bytes)
+            Cow::Owned(submission::input_hash(work.body.content_type.as_deref(), &work.body.bytes))
         }
     };
     let arrival = Arrival {
@@ -243,7 +257,9 @@ async fn run(
     hand: InHand,
 ) {
     let scribe = Arc::new(core.scribe(&work.envelope.task, &work.origin, work.log.clone()));
-    tracing::Span::current().record("attempt", scribe.attempt);
+    if !work.new {
+        tracing::Span::current().record("attempt", scribe.attempt);
+    }
     if work.log.generation == 0 {
         served.metrics.tasks_received.inc();
     } else if work.log.phase == protocol::lifecycle::Phase::Running {
@@ -296,22 +312,22 @@ async fn run_agent(
             .check_input(&parts)
             .map_err(|fault| Stop::Failed { failure: Failure::Permanent, fault })?;
     }
-    let (ends_at, ends_by_deadline) = end_of(served, work.origin.deadline, core.clock.now());
-    let deadline = core.clock.now().after(ends_at.saturating_duration_since(Instant::now()));
+    let (now, today) = (Instant::now(), core.clock.now());
+    let (limit, ends_by_deadline) = limit_of(served, work.origin.deadline, today);
     let context = Context::new(
         Arc::clone(scribe),
         Arc::clone(&work.origin),
-        Some(deadline),
+        Some(today.after(limit)),
         ear.token().clone(),
     );
     let first_child_run = work.envelope.parent.is_some() && work.log.generation == 0;
     let bounds = Bounds {
         claim_first: !(work.fresh || first_child_run && work.delivered == 1),
-        client: core.bus.client_name().to_owned(),
-        ends_at,
+        client: core.bus.client_name(),
+        ends_at: now + limit,
         ends_by_deadline,
-        cancel: ear.token().clone(),
-        release: core.release.clone(),
+        cancel: ear.token(),
+        release: &core.release,
     };
     let output = attempt::run(served, &context, parts, bounds).await?;
     served
@@ -320,10 +336,10 @@ async fn run_agent(
     parts::store_large(scribe, output).await
 }
 
-/// When the attempt is ended by force, and whether that is the task's deadline.
-fn end_of(served: &Served, deadline: Option<Timestamp>, now: Timestamp) -> (Instant, bool) {
-    let by_timeout = Instant::now() + served.terms.timeout;
-    match deadline.map(|deadline| Instant::now() + deadline.since(now)) {
+/// After which time the attempt is ended by force, and whether that is the task's deadline.
+fn limit_of(served: &Served, deadline: Option<Timestamp>, now: Timestamp) -> (Duration, bool) {
+    let by_timeout = served.terms.timeout;
+    match deadline.map(|deadline| deadline.since(now)) {
         Some(by_deadline) if by_deadline < by_timeout => (by_deadline, true),
         Some(_) | None => (by_timeout, false),
     }
@@ -382,8 +398,12 @@ async fn conclude(
         };
     };
     served.count(&event);
-    let appended = if let (true, Event::Failed { failure, fault }) = (ending.letter, event.clone())
-    {
+    let failed = if let (true, Event::Failed { failure, fault }) = (ending.letter, &event) {
+        Some((*failure, fault.clone()))
+    } else {
+        None
+    };
+    let appended = if let Some((failure, fault)) = failed {
         let input = decode(&work.body).unwrap_or_else(|_| Message::from_user(Vec::new()));
         let appending = scribe.append_with_letter(event, |log| {
             let died_at = core.clock.now();

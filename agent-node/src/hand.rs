@@ -5,11 +5,10 @@
 //! out here is settled at most once; one that is dropped unsettled, by a panic, is renewed no more and comes back
 //! with its lease.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
 use protocol::NodeName;
 use protocol::header::Headers;
 use protocol::holding::Holding;
@@ -28,48 +27,105 @@ pub(crate) struct Hand(Arc<Inner>);
 struct Inner {
     bus: Bus,
     node: NodeName,
-    next: AtomicU64,
-    held: DashMap<u64, Held>,
+    held: Mutex<Deliveries>,
+}
+
+/// Deliveries by their numbers. Whoever announces goes through what is new and what is gone only.
+#[derive(Default)]
+struct Deliveries {
+    last: u64,
+    by_number: HashMap<u64, Held>,
+    /// Not announced yet, oldest first; some are settled by now.
+    fresh: VecDeque<(u64, Instant)>,
+    /// Announced and settled since.
+    settled: Vec<u64>,
 }
 
 struct Held {
     ack_subject: String,
-    taken_at: Instant,
     announced: bool,
+}
+
+impl Deliveries {
+    fn take(&mut self, ack_subject: String, at: Instant) -> u64 {
+        self.last += 1;
+        self.by_number.insert(self.last, Held { ack_subject, announced: false });
+        self.fresh.push_back((self.last, at));
+        self.last
+    }
+
+    fn settle(&mut self, number: u64) -> Option<String> {
+        let held = self.by_number.remove(&number)?;
+        if held.announced {
+            self.settled.push(number);
+        }
+        Some(held.ack_subject)
+    }
+
+    /// What has been here since before `limit` and is not announced yet.
+    fn announce(&mut self, limit: Option<Instant>) -> Vec<(u64, String)> {
+        let mut taken = Vec::new();
+        while let Some((number, at)) = self.fresh.front().copied() {
+            if limit.is_none_or(|limit| at > limit) {
+                break;
+            }
+            self.fresh.pop_front();
+            if let Some(held) = self.by_number.get_mut(&number) {
+                held.announced = true;
+                taken.push((number, held.ack_subject.clone()));
+            }
+        }
+        taken
+    }
+
+    fn announce_all(&mut self) -> Vec<(u64, String)> {
+        self.fresh.clear();
+        self.settled.clear();
+        let all = self.by_number.iter_mut();
+        all.map(|(number, held)| {
+            held.announced = true;
+            (*number, held.ack_subject.clone())
+        })
+        .collect()
+    }
 }
 
 /// One delivery in hand.
 pub(crate) struct InHand {
     hand: Hand,
-    number: u64,
+    /// `None` once it is settled.
+    number: Option<u64>,
 }
 
 impl InHand {
     /// Settles it: it does not come again.
-    pub(crate) async fn ack(self) {
-        if let Some((_, held)) = self.hand.0.held.remove(&self.number) {
-            self.hand.0.bus.ack(&held.ack_subject).await;
+    pub(crate) async fn ack(mut self) {
+        if let Some(ack_subject) = self.settle() {
+            self.hand.0.bus.ack(ack_subject).await;
         }
     }
 
     /// Gives it back.
-    pub(crate) async fn nak(self, after: Duration) {
-        if let Some((_, held)) = self.hand.0.held.remove(&self.number) {
-            self.hand.0.bus.nak(&held.ack_subject, after).await;
+    pub(crate) async fn nak(mut self, after: Duration) {
+        if let Some(ack_subject) = self.settle() {
+            self.hand.0.bus.nak(ack_subject, after).await;
         }
     }
-}
 
-impl InHand {
     /// Says nothing about it: it is another worker's by now.
     pub(crate) fn leave(self) {
         drop(self);
+    }
+
+    fn settle(&mut self) -> Option<String> {
+        let number = self.number.take()?;
+        self.hand.held().settle(number)
     }
 }
 
 impl Drop for InHand {
     fn drop(&mut self) {
-        self.hand.0.held.remove(&self.number);
+        drop(self.settle());
     }
 }
 
@@ -77,32 +133,30 @@ impl Hand {
     /// An empty hand.
     #[must_use]
     pub(crate) fn new(bus: Bus, node: NodeName) -> Self {
-        Self(Arc::new(Inner { bus, node, next: AtomicU64::new(1), held: DashMap::new() }))
+        Self(Arc::new(Inner { bus, node, held: Mutex::default() }))
     }
 
-    /// Takes a delivery, by the subject of its acknowledgements.
+    fn held(&self) -> MutexGuard<'_, Deliveries> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a delivery that came at `at`, by the subject of its acknowledgements.
     #[must_use]
-    pub(crate) fn take(&self, ack_subject: &str) -> InHand {
-        let number = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let held = Held {
-            ack_subject: ack_subject.to_owned(),
-            taken_at: Instant::now(),
-            announced: false,
-        };
-        self.0.held.insert(number, held);
-        InHand { hand: self.clone(), number }
+    pub(crate) fn take(&self, ack_subject: String, at: Instant) -> InHand {
+        let number = self.held().take(ack_subject, at);
+        InHand { hand: self.clone(), number: Some(number) }
     }
 
     /// How many there are.
     #[must_use]
     pub(crate) fn len(&self) -> usize {
-        self.0.held.len()
+        self.held().by_number.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.held.is_empty()
+        self.len() == 0
     }
 
     /// Renews leases every third of `lease` and announces what is held, until `stop`.
@@ -112,60 +166,38 @@ impl Hand {
         let mut complete = interval(HEARTBEAT_EVERY);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         announce.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known = Vec::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = renew.tick() => self.renew().await,
-                _ = announce.tick() => self.announce(&mut known).await,
-                _ = complete.tick() => self.announce_all(&mut known).await,
+                _ = announce.tick() => self.announce().await,
+                _ = complete.tick() => self.announce_all().await,
             }
         }
     }
 
     async fn renew(&self) {
-        let subjects =
-            self.0.held.iter().map(|held| held.ack_subject.clone()).collect::<Vec<String>>();
+        let subjects: Vec<String> =
+            self.held().by_number.values().map(|held| held.ack_subject.clone()).collect();
         for subject in subjects {
-            self.0.bus.in_progress(&subject).await;
+            self.0.bus.in_progress(subject).await;
         }
     }
 
-    async fn announce(&self, known: &mut Vec<u64>) {
-        if known.is_empty() && self.0.held.is_empty() {
-            return;
-        }
-        let mut settled = Vec::new();
-        known.retain(|number| {
-            let held = self.0.held.contains_key(number);
-            if !held {
-                settled.push(*number);
-            }
-            held
-        });
-        let taken = self.newly_announced(false);
-        known.extend(taken.iter().map(|(number, _)| *number));
+    async fn announce(&self) {
+        let (taken, settled) = {
+            let mut held = self.held();
+            let taken = held.announce(Instant::now().checked_sub(ANNOUNCE_AFTER));
+            (taken, std::mem::take(&mut held.settled))
+        };
         if !taken.is_empty() || !settled.is_empty() {
             self.tell(Holding { taken, settled, ..self.holding() }).await;
         }
     }
 
-    async fn announce_all(&self, known: &mut Vec<u64>) {
-        let taken = self.newly_announced(true);
-        *known = taken.iter().map(|(number, _)| *number).collect();
+    async fn announce_all(&self) {
+        let taken = self.held().announce_all();
         self.tell(Holding { complete: true, taken, ..self.holding() }).await;
-    }
-
-    fn newly_announced(&self, all: bool) -> Vec<(u64, String)> {
-        self.0
-            .held
-            .iter_mut()
-            .filter(|held| all || (!held.announced && held.taken_at.elapsed() >= ANNOUNCE_AFTER))
-            .map(|mut held| {
-                held.announced = true;
-                (*held.key(), held.ack_subject.clone())
-            })
-            .collect()
     }
 
     fn holding(&self) -> Holding {

@@ -13,7 +13,7 @@ use protocol::Timestamp;
 use protocol::topology::Names;
 use runtime::bus::{Bus, Delivery, PullError, Pulled, Puller};
 use runtime::metric::Metrics;
-use runtime::supervisor::{Kind, Supervisor};
+use runtime::supervisor::{Many, Supervisor};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -97,7 +97,7 @@ pub(crate) struct Intake {
     core: Arc<Core>,
     served: Arc<Served>,
     slots: Arc<Slots>,
-    supervisor: Supervisor,
+    attempts: Many,
     metrics: Metrics,
     budget: ByteBudget,
     run: Puller,
@@ -133,7 +133,7 @@ impl Intake {
         core: Arc<Core>,
         served: Arc<Served>,
         slots: Arc<Slots>,
-        supervisor: Supervisor,
+        supervisor: &Supervisor,
         budget: ByteBudget,
         metrics: Metrics,
     ) -> Result<Self, PullError> {
@@ -145,7 +145,7 @@ impl Intake {
             core,
             served,
             slots,
-            supervisor,
+            attempts: supervisor.many("attempt"),
             metrics,
             run_asked: budget.account(),
             task_asked: budget.account(),
@@ -202,13 +202,13 @@ impl Intake {
             Pulled::Closed => Err(Disconnected),
             Pulled::Delivery(delivery) => {
                 self.metrics.node.pulled_messages.inc();
-                let hand = self.core.hand.take(&delivery.ack_subject);
+                let (queue, since) = match from {
+                    From::Run => (&mut self.run_waiting, self.run.heard_at()),
+                    From::Task => (&mut self.task_waiting, self.task.heard_at()),
+                };
+                let hand = self.core.hand.take(delivery.ack_subject.clone(), since);
                 let load = self.budget.take(delivery.payload.len());
-                let waiting = Waiting { delivery, hand, load, since: Instant::now() };
-                match from {
-                    From::Run => self.run_waiting.push_back(waiting),
-                    From::Task => self.task_waiting.push_back(waiting),
-                }
+                queue.push_back(Waiting { delivery, hand, load, since });
                 Ok(())
             }
         }
@@ -226,14 +226,10 @@ impl Intake {
             };
             let (core, served) = (Arc::clone(&self.core), Arc::clone(&self.served));
             // Boxed, because a future is moved several times before it runs, and this one is large.
-            self.supervisor.spawn(
-                "attempt",
-                Kind::Work,
-                Box::pin(async move {
-                    execute::deliver(core, served, *delivery, known, hand).await;
-                    drop((slot, load));
-                }),
-            );
+            self.attempts.spawn(Box::pin(async move {
+                execute::deliver(core, served, *delivery, known, hand).await;
+                drop((slot, load));
+            }));
         }
     }
 

@@ -66,7 +66,7 @@ pub enum StartError {
         source: PullError,
     },
     /// The connection is closed.
-    #[error("cannot listen for cancels: {reason}")]
+    #[error("cannot listen on the bus: {reason}")]
     Closed {
         /// What the client says.
         reason: String,
@@ -126,6 +126,7 @@ impl Node {
             GroupCommit::On => true,
             GroupCommit::Off => false,
         };
+        bus.gather(&supervisor).await.map_err(closed)?;
         let gone = CancellationToken::new();
         let ledger =
             BusLedger::new(bus.clone(), metrics.clone(), &supervisor, gone.clone(), group_commit);
@@ -157,11 +158,8 @@ impl Node {
     }
 
     async fn keep(&self, core: &Arc<Core>, lease: Duration) -> Result<(), StartError> {
-        let cancels = self
-            .bus
-            .subscribe(self.bus.subjects().all_cancels(), None)
-            .await
-            .map_err(|error| StartError::Closed { reason: error.to_string() })?;
+        let cancels =
+            self.bus.subscribe(self.bus.subjects().all_cancels(), None).await.map_err(closed)?;
         let hearing =
             core.cancels.clone().hear_all(self.bus.clone(), cancels, self.stop_keeping.clone());
         self.supervisor.spawn("cancels", Kind::Critical, hearing);
@@ -184,7 +182,7 @@ impl Node {
             Arc::clone(core),
             served,
             slots,
-            self.supervisor.clone(),
+            &self.supervisor,
             budget.clone(),
             metrics.clone(),
         )
@@ -233,6 +231,10 @@ impl Node {
         self.bus.flush().await;
         ended
     }
+}
+
+fn closed(error: runtime::bus::SubscribeError) -> StartError {
+    StartError::Closed { reason: error.to_string() }
 }
 
 /// Keeps the node's agents in the registry.

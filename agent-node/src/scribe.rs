@@ -49,7 +49,8 @@ struct State {
 /// An append whose answer nobody has seen: its future was dropped, or is being awaited.
 struct InFlight {
     entry: Entry,
-    messages: Vec<Outgoing>,
+    payload: Bytes,
+    letter: Option<Outgoing>,
 }
 
 /// What a scribe needs to begin.
@@ -166,17 +167,18 @@ impl Scribe {
         let mut state = self.state.lock().await;
         self.settle_in_flight(&mut state).await?;
         let mut after = state.log.clone();
-        after.apply(0, self.next_entry(&state, event.clone())).map_err(broken)?;
+        let entry = self.next_entry(&after, state.origin.clone(), event.clone());
+        after.apply(0, entry).map_err(broken)?;
         self.append_locked(&mut state, event, letter(&after)).await
     }
 
-    fn next_entry(&self, state: &State, event: Event) -> Entry {
+    fn next_entry(&self, log: &TaskLog, origin: Option<Box<Origin>>, event: Event) -> Entry {
         Entry {
-            generation: state.log.generation + 1,
+            generation: log.generation + 1,
             at: self.clock.now(),
             by: self.node.clone(),
             attempt: self.attempt,
-            origin: state.origin.clone(),
+            origin,
             event,
         }
     }
@@ -188,22 +190,24 @@ impl Scribe {
         letter: Option<DeadLetter>,
     ) -> Result<(), Stop> {
         self.settle_in_flight(state).await?;
-        let entry = self.next_entry(state, event);
-        let mut messages = vec![Outgoing {
-            subject: self.subject.clone(),
-            expected_last: Some(state.log.last_sequence),
-            headers: Headers::new().with(header::ENTRY, entry.event.kind().name()),
-            payload: encode(&entry)?,
-        }];
-        if let Some(letter) = letter {
-            messages.push(Outgoing::new(
-                self.subjects.dead(&letter.origin.skill),
-                Headers::new().with(header::TASK_ID, letter.task.as_str()),
-                encode(&letter)?,
-            ));
+        let letter = letter.map(|letter| self.outgoing_letter(&letter)).transpose()?;
+        let entry = self.next_entry(&state.log, state.origin.take(), event);
+        match encode(&entry) {
+            Ok(payload) => state.in_flight = Some(InFlight { entry, payload, letter }),
+            Err(stop) => {
+                state.origin = entry.origin;
+                return Err(stop);
+            }
         }
-        state.in_flight = Some(InFlight { entry, messages });
         self.settle_in_flight(state).await
+    }
+
+    fn outgoing_letter(&self, letter: &DeadLetter) -> Result<Outgoing, Stop> {
+        Ok(Outgoing::new(
+            self.subjects.dead(&letter.origin.skill),
+            Headers::new().with(header::TASK_ID, letter.task.as_str()),
+            encode(letter)?,
+        ))
     }
 
     /// Stores what is in flight and takes it into the log. An agent's future may be dropped while it waits for
@@ -212,16 +216,23 @@ impl Scribe {
         if state.fenced {
             return Err(Stop::Fenced);
         }
-        let Some(in_flight) = &state.in_flight else { return Ok(()) };
-        let result = self.ledger.append(in_flight.messages.clone()).await;
+        let Some(InFlight { entry, payload, letter }) = &state.in_flight else { return Ok(()) };
+        let mut messages = vec![Outgoing {
+            subject: self.subject.clone(),
+            expected_last: Some(state.log.last_sequence),
+            headers: Headers::new().with(header::ENTRY, entry.event.kind().name()),
+            payload: payload.clone(),
+        }];
+        messages.extend(letter.clone());
+        let result = self.ledger.append(messages).await;
         let Some(InFlight { entry, .. }) = state.in_flight.take() else { return Ok(()) };
         match result {
             Ok(sequence) => {
                 state.begun = true;
-                state.origin = None;
                 state.log.apply(sequence, entry).map_err(broken)
             }
             Err(AppendError::Refused(fault)) => {
+                state.origin = entry.origin;
                 Err(Stop::Failed { failure: Failure::Permanent, fault })
             }
             Err(AppendError::Fenced | AppendError::Gone) => {
@@ -232,11 +243,18 @@ impl Scribe {
     }
 }
 
+/// Room for all of a small entry, so that its buffer need not grow.
+const ENTRY_BYTES: usize = 1024;
+
 fn encode<T: serde::Serialize>(value: &T) -> Result<Bytes, Stop> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|error| Stop::Failed {
-        failure: Failure::Permanent,
-        fault: Fault::new(code::INVALID_OUTPUT, error.to_string()),
-    })
+    let mut body = Vec::with_capacity(ENTRY_BYTES);
+    match serde_json::to_writer(&mut body, value) {
+        Ok(()) => Ok(Bytes::from(body)),
+        Err(error) => Err(Stop::Failed {
+            failure: Failure::Permanent,
+            fault: Fault::new(code::INVALID_OUTPUT, error.to_string()),
+        }),
+    }
 }
 
 fn broken(error: protocol::log::FoldError) -> Stop {

@@ -7,6 +7,10 @@ use clap::Parser;
 use runtime::process::{causes, exit};
 use weft_bench::{BenchArgs, run};
 
+/// Tasks allocate much and briefly, often on one thread to free on another; the system's allocator is slow at that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "weft-bench", version, about = "Measures Weft beside the bare bus")]
 struct Cli {

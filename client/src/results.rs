@@ -5,14 +5,16 @@
 //! for yet are kept for a while.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::entry::{Entry, Kind};
-use protocol::subject::Subject;
-use protocol::{Owner, TaskId, header};
+use protocol::entry::{Entry, Event, Kind, Origin};
+use protocol::message::Part;
+use protocol::{NodeName, Owner, TaskId, Timestamp, header};
 use runtime::supervisor::{Kind as JobKind, Supervisor};
+use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -50,22 +52,22 @@ pub struct Results {
 
 #[derive(Default)]
 struct Board {
-    waiting: HashMap<TaskId, Vec<oneshot::Sender<Bytes>>>,
-    early: HashMap<TaskId, Bytes>,
-    early_order: VecDeque<TaskId>,
+    waiting: HashMap<String, Vec<oneshot::Sender<Bytes>>>,
+    early: HashMap<String, Bytes>,
+    early_order: VecDeque<String>,
 }
 
 impl Board {
-    fn end(&mut self, task: TaskId, payload: Bytes) {
-        if let Some(waiting) = self.waiting.remove(&task) {
+    fn end(&mut self, task: &str, payload: Bytes) {
+        if let Some(waiting) = self.waiting.remove(task) {
             for waiter in waiting {
                 // A waiter that gave up is gone.
                 drop(waiter.send(payload.clone()));
             }
             return;
         }
-        if self.early.insert(task.clone(), payload).is_none() {
-            self.early_order.push_back(task);
+        if self.early.insert(task.to_owned(), payload).is_none() {
+            self.early_order.push_back(task.to_owned());
         }
         while self.early_order.len() > EARLY_MAX {
             if let Some(oldest) = self.early_order.pop_front() {
@@ -75,11 +77,11 @@ impl Board {
     }
 
     fn wait(&mut self, task: &TaskId) -> Result<Bytes, oneshot::Receiver<Bytes>> {
-        if let Some(payload) = self.early.get(task) {
+        if let Some(payload) = self.early.get(task.as_str()) {
             return Ok(payload.clone());
         }
         let (sender, receiver) = oneshot::channel();
-        let waiting = self.waiting.entry(task.clone()).or_default();
+        let waiting = self.waiting.entry(task.as_str().to_owned()).or_default();
         waiting.retain(|waiter| !waiter.is_closed());
         waiting.push(sender);
         Err(receiver)
@@ -100,20 +102,21 @@ impl Results {
         let mut events = client.bus().subscribe(subject, None).await?;
         client.bus().flush().await;
         let board: Arc<Mutex<Board>> = Arc::default();
-        let (noted, bus) = (Arc::clone(&board), client.bus().clone());
+        let noted = Arc::clone(&board);
         let stop = supervisor.shutdown_token();
         supervisor.spawn("results", JobKind::Work, async move {
+            let mut stopped = pin!(stop.cancelled());
             loop {
                 let event = tokio::select! {
-                    () = stop.cancelled() => return,
+                    () = &mut stopped => return,
                     event = events.glimpse() => event,
                 };
                 let Some(event) = event else { return };
                 let kind = event.header(header::ENTRY).and_then(Kind::from_name);
                 if kind.is_some_and(Kind::is_terminal)
-                    && let Some(Subject::Event(_, task)) = bus.subjects().parse(event.subject())
+                    && let Some((_, task)) = event.subject().rsplit_once('.')
                 {
-                    lock(&noted).end(task, event.into_payload());
+                    lock(&noted).end(task, event.payload());
                 }
             }
         });
@@ -135,7 +138,7 @@ impl Results {
                     tokio::time::timeout_at(until, receiver).await.ok().and_then(Result::ok)
                 }
             };
-            if let Some(entry) = payload.and_then(|payload| serde_json::from_slice(&payload).ok()) {
+            if let Some(entry) = payload.and_then(|payload| read(&payload)) {
                 return Ok(entry);
             }
             let entries = self.client.entries(&self.owner, task).await?;
@@ -149,6 +152,41 @@ impl Results {
             }
         }
     }
+}
+
+/// An entry that completes its task, the common one, in the form that is read fastest: the general form has to
+/// hold an event until its type is known.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Completed {
+    generation: u64,
+    at: Timestamp,
+    by: NodeName,
+    attempt: u32,
+    origin: Option<Box<Origin>>,
+    event: CompletedEvent,
+}
+
+#[derive(Deserialize)]
+struct CompletedEvent {
+    #[serde(rename = "type")]
+    _kind: CompletedKind,
+    output: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+enum CompletedKind {
+    #[serde(rename = "completed")]
+    Completed,
+}
+
+fn read(payload: &[u8]) -> Option<Entry> {
+    let Ok(completed) = serde_json::from_slice(payload) else {
+        return serde_json::from_slice(payload).ok();
+    };
+    let Completed { generation, at, by, attempt, origin, event } = completed;
+    let event = Event::Completed { output: event.output };
+    Some(Entry { generation, at, by, attempt, origin, event })
 }
 
 fn lock(board: &Mutex<Board>) -> std::sync::MutexGuard<'_, Board> {

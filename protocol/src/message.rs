@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// The scheme of a URL that names an object in Weft's own object store: `weft-object:<name>`.
@@ -41,8 +42,8 @@ pub enum Content {
 }
 
 /// One piece of a message or an artifact.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "PartWire", into = "PartWire")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "PartWire")]
 pub struct Part {
     /// What it holds.
     pub content: Content,
@@ -93,23 +94,18 @@ impl Part {
     }
 }
 
-/// [`Part`] with a field per kind, as it is written.
-#[derive(Default, Clone, Serialize, Deserialize)]
+/// [`Part`] with a field per kind, as it is read.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PartWire {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     raw: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
     data: Option<Value>,
-    #[serde(default, alias = "media_type", skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "media_type")]
     media_type: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     filename: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     metadata: Option<Map<String, Value>>,
 }
 
@@ -148,21 +144,26 @@ fn base64_bytes(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
     READER.decode(text.replace('-', "+").replace('_', "/"))
 }
 
-impl From<Part> for PartWire {
-    fn from(part: Part) -> Self {
-        let mut wire = Self {
-            media_type: part.media_type,
-            filename: part.filename,
-            metadata: part.metadata,
-            ..Self::default()
-        };
-        match part.content {
-            Content::Text(text) => wire.text = Some(text),
-            Content::Raw(bytes) => wire.raw = Some(STANDARD.encode(bytes)),
-            Content::Url(url) => wire.url = Some(url),
-            Content::Data(value) => wire.data = Some(value),
+/// One entry of a map: the kind of content under its own name, nothing copied but bytes, which become base64.
+impl Serialize for Part {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.content {
+            Content::Text(text) => map.serialize_entry("text", text)?,
+            Content::Raw(bytes) => map.serialize_entry("raw", &STANDARD.encode(bytes))?,
+            Content::Url(url) => map.serialize_entry("url", url)?,
+            Content::Data(value) => map.serialize_entry("data", value)?,
         }
-        wire
+        if let Some(media_type) = &self.media_type {
+            map.serialize_entry("mediaType", media_type)?;
+        }
+        if let Some(filename) = &self.filename {
+            map.serialize_entry("filename", filename)?;
+        }
+        if let Some(metadata) = &self.metadata {
+            map.serialize_entry("metadata", metadata)?;
+        }
+        map.end()
     }
 }
 

@@ -67,10 +67,48 @@ impl Timestamp {
     }
 }
 
+const DAY_MILLIS: i64 = 86_400_000;
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar: the year is taken to
+/// begin in March, so that the leap day is its last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let from_year_0 = days + 719_468;
+    let era = from_year_0.div_euclid(146_097);
+    let of_era = from_year_0.rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (year + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Writes the last `width` decimal digits of a number that is not negative, so that they end before `end`.
+fn put(text: &mut [u8], end: usize, width: usize, mut value: i64) {
+    for place in text.iter_mut().take(end).rev().take(width) {
+        *place = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
-        write!(f, "{at:.3}")
+        let (days, millis) = (self.0.div_euclid(DAY_MILLIS), self.0.rem_euclid(DAY_MILLIS));
+        let (year, month, day) = civil(days);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let minutes = millis / 60_000;
+        for (end, width, value) in [
+            (4, 4, year),
+            (7, 2, month),
+            (10, 2, day),
+            (13, 2, minutes / 60),
+            (16, 2, minutes % 60),
+            (19, 2, millis / 1000 % 60),
+            (23, 3, millis % 1000),
+        ] {
+            put(&mut text, end, width, value);
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -100,6 +138,15 @@ mod tests {
         ] {
             assert_eq!(Timestamp::from_millis(millis).to_string(), text);
             assert_eq!(Timestamp::parse(text), Ok(Timestamp::from_millis(millis)));
+        }
+    }
+
+    #[test]
+    fn every_day_is_written_as_the_calendar_has_it() {
+        // A step of no whole number of days, so that times of day vary too.
+        for millis in (Timestamp::MIN.0..Timestamp::MAX.0).step_by(86_399_999 * 11) {
+            let expected = jiff::Timestamp::from_millisecond(millis).unwrap();
+            assert_eq!(Timestamp(millis).to_string(), format!("{expected:.3}"));
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use protocol::subject::Subjects;
@@ -232,7 +232,8 @@ impl Bus {
         let mut jetstream = async_nats::jetstream::new(client.clone());
         jetstream.set_timeout(REQUEST_TIMEOUT);
         let names = Names::new(&settings.subjects);
-        let shared = Shared { subjects: Arc::new(settings.subjects), names, client_name, watch };
+        let subjects = Arc::new(settings.subjects);
+        let shared = Shared { subjects, names, client_name, watch, outbox: OnceLock::new() };
         Ok(Self { client, jetstream, shared: Arc::new(shared) })
     }
 
@@ -270,6 +271,9 @@ impl Bus {
 
     /// Waits until everything published so far has been written to the socket.
     pub async fn flush(&self) {
+        if let Some(outbox) = self.shared.outbox.get() {
+            outbox.send().await;
+        }
         if let Err(error) = self.client.flush().await {
             tracing::debug!(reason = %error, "flush failed");
         }

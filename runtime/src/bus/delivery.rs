@@ -55,11 +55,16 @@ impl Delivery {
 impl Position {
     /// Reads `$JS.ACK[.<domain>.<account>].<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<ns>.<pending>`.
     fn parse(ack_subject: &str) -> Option<Self> {
-        let tokens = ack_subject.strip_prefix("$JS.ACK.")?.split('.').collect::<Vec<_>>();
-        let numbers = match tokens.len() {
+        let mut tokens = [""; 10];
+        let mut count = 0;
+        for token in ack_subject.strip_prefix("$JS.ACK.")?.split('.') {
+            *tokens.get_mut(count)? = token;
+            count += 1;
+        }
+        let numbers = match count {
             7 => tokens.get(2..)?,
             // The long form ends in one random token on some servers.
-            9 | 10 => tokens.get(4..9)?,
+            9 | 10 => tokens.get(4..)?,
             _ => return None,
         };
         let number = |at: usize| numbers.get(at)?.parse::<u64>().ok();
@@ -74,28 +79,32 @@ impl Position {
 
 impl Bus {
     /// Settles a delivery: it does not come again.
-    pub async fn ack(&self, ack_subject: &str) {
-        self.send_ack(ack_subject, Bytes::from_static(b"+ACK")).await;
+    pub async fn ack(&self, ack_subject: impl Into<String>) {
+        self.send_ack(ack_subject.into(), Bytes::from_static(b"+ACK")).await;
     }
 
     /// Gives a delivery back: it comes again, to anybody, after the wait.
-    pub async fn nak(&self, ack_subject: &str, after: Duration) {
+    pub async fn nak(&self, ack_subject: impl Into<String>, after: Duration) {
         let body = if after.is_zero() {
             Bytes::from_static(b"-NAK")
         } else {
             Bytes::from(format!("-NAK {{\"delay\": {}}}", after.as_nanos()))
         };
-        self.send_ack(ack_subject, body).await;
+        self.send_ack(ack_subject.into(), body).await;
     }
 
     /// Keeps a delivery in hand for another lease.
-    pub async fn in_progress(&self, ack_subject: &str) {
-        self.send_ack(ack_subject, Bytes::from_static(b"+WPI")).await;
+    pub async fn in_progress(&self, ack_subject: impl Into<String>) {
+        self.send_ack(ack_subject.into(), Bytes::from_static(b"+WPI")).await;
     }
 
-    async fn send_ack(&self, ack_subject: &str, body: Bytes) {
-        if let Err(error) = self.client.publish(ack_subject.to_owned(), body).await {
-            tracing::debug!(reason = %error, "acknowledgement not sent");
+    async fn send_ack(&self, ack_subject: String, body: Bytes) {
+        let sent = match self.shared.outbox.get() {
+            Some(outbox) => outbox.tell(ack_subject, body).await,
+            None => self.client.publish(ack_subject, body).await.map_err(|error| error.to_string()),
+        };
+        if let Err(reason) = sent {
+            tracing::debug!(reason, "acknowledgement not sent");
         }
     }
 }

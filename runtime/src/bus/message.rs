@@ -67,8 +67,8 @@ impl Glimpse {
 
     /// Its body.
     #[must_use]
-    pub fn into_payload(self) -> Bytes {
-        self.0.payload
+    pub fn payload(&self) -> Bytes {
+        self.0.payload.clone()
     }
 }
 
@@ -128,12 +128,24 @@ impl Bus {
         subject: String,
         group: Option<&str>,
     ) -> Result<Subscription, SubscribeError> {
-        let subscribed = match group {
-            None => self.client.subscribe(subject.clone()).await,
-            Some(group) => self.client.queue_subscribe(subject.clone(), group.to_owned()).await,
-        };
-        subscribed
-            .map(Subscription)
+        match group {
+            None => self.subscribe_uncopied(subject).await,
+            Some(group) => self
+                .client
+                .queue_subscribe(subject.clone(), group.to_owned())
+                .await
+                .map_err(|error| SubscribeError { subject, reason: error.to_string() }),
+        }
+        .map(Subscription)
+    }
+
+    pub(super) async fn subscribe_uncopied(
+        &self,
+        subject: String,
+    ) -> Result<async_nats::Subscriber, SubscribeError> {
+        self.client
+            .subscribe(subject.clone())
+            .await
             .map_err(|error| SubscribeError { subject, reason: error.to_string() })
     }
 

@@ -11,13 +11,14 @@ mod kv;
 mod leader;
 mod message;
 mod objects;
+mod outbox;
 mod provision;
 mod pull;
 mod read;
 mod store;
 mod system;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use protocol::subject::Subjects;
@@ -51,6 +52,7 @@ struct Shared {
     names: Names,
     client_name: String,
     watch: connect::Watch,
+    outbox: OnceLock<Arc<outbox::Outbox>>,
 }
 
 impl Bus {

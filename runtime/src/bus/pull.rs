@@ -204,6 +204,12 @@ impl Puller {
         self.outstanding
     }
 
+    /// When the last message came.
+    #[must_use]
+    pub fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
     /// How often the other side was, or may have been, replaced by one that knows less: a new connection, a
     /// leader that fell silent or stepped down.
     #[must_use]

@@ -8,6 +8,7 @@ use protocol::header::{EXPECTED_LAST, Headers};
 use serde::Deserialize;
 
 use super::message::write_headers;
+use super::outbox::{self, Unanswered};
 use super::{Bus, REQUEST_TIMEOUT};
 
 /// A message to be stored.
@@ -130,7 +131,7 @@ impl Outgoing {
     pub(super) fn header_map(&self) -> async_nats::HeaderMap {
         let mut map = write_headers(&self.headers);
         if let Some(expected) = self.expected_last {
-            map.insert(EXPECTED_LAST, expected.to_string().as_str());
+            map.insert(EXPECTED_LAST, expected.to_string());
         }
         map
     }
@@ -143,11 +144,38 @@ impl Bus {
     /// See [`StoreError`].
     pub async fn store(&self, message: Outgoing) -> Result<Stored, StoreError> {
         let headers = message.header_map();
-        let mut request = async_nats::Request::new().payload(message.payload);
+        self.send(message.subject, headers, message.payload).await
+    }
+
+    /// The same for a message that may have to be sent again.
+    ///
+    /// # Errors
+    /// As [`Bus::store`].
+    pub async fn store_ref(&self, message: &Outgoing) -> Result<Stored, StoreError> {
+        self.send(message.subject.clone(), message.header_map(), message.payload.clone()).await
+    }
+
+    async fn send(
+        &self,
+        subject: String,
+        headers: async_nats::HeaderMap,
+        payload: Bytes,
+    ) -> Result<Stored, StoreError> {
+        if payload.len() <= outbox::BYTES_MAX
+            && let Some(outbox) = self.shared.outbox.get().filter(|outbox| outbox.is_open())
+        {
+            return match outbox.ask(subject.clone(), headers, payload).await {
+                Ok(answer) => read_answer(&answer),
+                Err(Unanswered::NoResponders) => Err(StoreError::NoStream { subject }),
+                Err(Unanswered::Unsendable(reason)) => Err(StoreError::Refused { code: 0, reason }),
+                Err(Unanswered::Silence) => Err(self.unanswered(&subject, "timed out")),
+            };
+        }
+        let mut request = async_nats::Request::new().payload(payload);
         if !headers.is_empty() {
             request = request.headers(headers);
         }
-        self.await_answer(message.subject, request).await
+        self.await_answer(subject, request).await
     }
 
     pub(super) async fn await_answer(
@@ -163,11 +191,15 @@ impl Bus {
                 Kind::NoResponders => StoreError::NoStream { subject },
                 Kind::MaxPayloadExceeded => StoreError::TooLarge { reason: error.to_string() },
                 Kind::InvalidSubject => StoreError::Refused { code: 0, reason: error.to_string() },
-                Kind::TimedOut | Kind::Other => match self.shared.watch.violation(&subject) {
-                    Some(reason) => StoreError::Denied { reason },
-                    None => StoreError::NoAnswer { reason: error.to_string() },
-                },
+                Kind::TimedOut | Kind::Other => self.unanswered(&subject, &error.to_string()),
             }),
+        }
+    }
+
+    fn unanswered(&self, subject: &str, reason: &str) -> StoreError {
+        match self.shared.watch.violation(subject) {
+            Some(reason) => StoreError::Denied { reason },
+            None => StoreError::NoAnswer { reason: reason.to_owned() },
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What the supervisor knows about all jobs of one name.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 
-use super::{Failure, JobCounts};
+use super::{Failure, JobCounts, Outcome, outcome};
 use crate::metric::Metrics;
 use crate::metric::label::JobFailureCause;
 
@@ -56,6 +57,15 @@ impl Running {
     pub(super) fn start(job: &Arc<Job>) -> Self {
         job.running.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(job))
+    }
+}
+
+impl Running {
+    /// Takes note of how the run ended.
+    pub(super) fn end<O: Outcome>(self, ended: Result<O, Box<dyn Any + Send>>) {
+        if let Err(failure) = outcome::judge(ended) {
+            self.0.count(&failure);
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 //! more down than it should. Shutdown is cooperative: jobs watch [`Supervisor::shutdown_token`] and end at a
 //! commit; whoever does not is named by [`Supervisor::wait`].
 //!
-//! The only home of `tokio::spawn`. Starting a job costs a map lookup by name and the spawn itself,
-//! for nodes start one job an attempt.
+//! The only home of `tokio::spawn`. Starting a job costs a map lookup by name and the spawn itself; nodes, which
+//! start one job an attempt, do the lookup once ([`Supervisor::many`]).
 
 mod job;
 mod outcome;
@@ -127,20 +127,14 @@ impl Supervisor {
     where
         F: Future<Output: Outcome> + Send + 'static,
     {
-        let job = self.job(name);
-        let running = Running::start(&job);
-        let caught = AssertUnwindSafe(future).catch_unwind();
         match kind {
-            // Combinators and no async block, which would hold the future twice.
-            Kind::Work => self.start(caught.map(move |ended| {
-                if let Err(failure) = outcome::judge(ended) {
-                    job.count(&failure);
-                }
-                drop(running);
-            })),
+            Kind::Work => self.many(name).spawn(future),
             Kind::Critical => {
                 let supervisor = self.clone();
-                self.start(caught.map(move |ended| {
+                let job = self.job(name);
+                let running = Running::start(&job);
+                // Combinators and no async block, which would hold the future twice.
+                self.start(AssertUnwindSafe(future).catch_unwind().map(move |ended| {
                     if let Err(failure) = outcome::judge(ended) {
                         job.count(&failure);
                         supervisor.fail(job.name, failure);
@@ -149,6 +143,12 @@ impl Supervisor {
                 }));
             }
         }
+    }
+
+    /// A way to start many jobs of kind [`Kind::Work`] under one name, without a lookup for each.
+    #[must_use]
+    pub fn many(&self, name: &'static str) -> Many {
+        Many { supervisor: self.clone(), job: self.job(name) }
     }
 
     /// Starts a job that is made anew after each error and each panic, following `backoff`, until it
@@ -247,6 +247,25 @@ impl Supervisor {
         first.get_or_insert(JobFailed { job, failure });
         drop(first);
         self.shutdown();
+    }
+}
+
+/// Starts jobs of one name. See [`Supervisor::many`].
+#[derive(Debug, Clone)]
+pub struct Many {
+    supervisor: Supervisor,
+    job: Arc<Job>,
+}
+
+impl Many {
+    /// Starts one more.
+    pub fn spawn<F>(&self, future: F)
+    where
+        F: Future<Output: Outcome> + Send + 'static,
+    {
+        let running = Running::start(&self.job);
+        let caught = AssertUnwindSafe(future).catch_unwind();
+        self.supervisor.start(caught.map(move |ended| running.end(ended)));
     }
 }
 

@@ -8,15 +8,20 @@ mod export;
 mod options;
 pub mod span_context;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use tracing::field::Field;
 use tracing::{Dispatch, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError};
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError, Targets};
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::Filter;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt as _};
 
@@ -97,8 +102,7 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = options.log_filter.as_deref().unwrap_or(LOG_FILTER_DEFAULT);
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| TelemetryError::Filter { filter: filter.to_owned(), error })?;
+    let filter = log_filter(filter)?;
     let traces = options
         .traces_endpoint
         .as_deref()
@@ -111,8 +115,12 @@ where
             trace_layer(provider.tracer("weft")).with_filter(LevelFilter::INFO)
         }));
     let dispatch = match options.log_format {
+        LogFormat::Text if options.color => {
+            Dispatch::new(registry.with(logs.with_ansi(true).with_filter(filter)))
+        }
         LogFormat::Text => {
-            Dispatch::new(registry.with(logs.with_ansi(options.color).with_filter(filter)))
+            let logs = logs.with_ansi(false).fmt_fields(debug_fn(plain).delimited(" "));
+            Dispatch::new(registry.with(logs.with_filter(filter)))
         }
         LogFormat::Json => {
             let logs = logs.json().flatten_event(true).with_span_list(false);
@@ -120,6 +128,27 @@ where
         }
     };
     Ok((dispatch, TelemetryGuard { traces }))
+}
+
+/// Writes a field as the library does without colors, but without its way over styles.
+fn plain(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> std::fmt::Result {
+    if field.name() != "message" {
+        writer.write_str(field.name())?;
+        writer.write_char('=')?;
+    }
+    writer.write_fmt(format_args!("{value:?}"))
+}
+
+/// A filter that looks at targets and levels only costs a span much less than one that may look at spans.
+fn log_filter<S>(text: &str) -> Result<Box<dyn Filter<S> + Send + Sync>, TelemetryError> {
+    if !text.contains('[')
+        && let Ok(targets) = text.parse::<Targets>()
+    {
+        return Ok(Box::new(targets));
+    }
+    let by_span = EnvFilter::try_new(text)
+        .map_err(|error| TelemetryError::Filter { filter: text.to_owned(), error })?;
+    Ok(Box::new(by_span))
 }
 
 impl TelemetryGuard {

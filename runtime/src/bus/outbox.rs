@@ -1,0 +1,228 @@
+//! Sends what many jobs have to say in few writes.
+//!
+//! The scheduler runs the client's connection right after the job that gave it something to send, so each message of
+//! many jobs would be a write of its own, here and at the server. What is put into the outbox waits until no other job
+//! can go on, and then goes out together; a lone message does not wait. The answers to what is asked come over one
+//! inbox.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_nats::StatusCode;
+use async_nats::client::traits::Publisher as _;
+use async_nats::message::OutboundMessage;
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::message::SubscribeError;
+use super::{Bus, REQUEST_TIMEOUT};
+use crate::supervisor::{Kind, Supervisor};
+
+/// Messages that may wait; beyond that whoever has more to say waits for the connection itself.
+const WAITING_MAX: usize = 4096;
+/// Larger messages go by themselves: the client checks them against the server's limit before it sends them.
+pub(super) const BYTES_MAX: usize = 16 * 1024;
+
+/// Why a question has no answer.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// Nobody takes this subject.
+    NoResponders,
+    /// It cannot be sent.
+    Unsendable(String),
+    /// No answer came in time.
+    Silence,
+}
+
+/// Messages on their way to the connection, and who waits for answers.
+pub(super) struct Outbox {
+    client: async_nats::Client,
+    /// Where answers go, but for the last token.
+    inbox: String,
+    state: Mutex<State>,
+    filled: Notify,
+    /// Held by whoever empties the queue, so that a flush comes behind what was taken out before.
+    sending: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    queue: VecDeque<(Option<u64>, OutboundMessage)>,
+    last: u64,
+    waiting: HashMap<u64, oneshot::Sender<Result<Bytes, Unanswered>>>,
+}
+
+/// Takes a question that nobody waits for any more off the list.
+struct Waiting<'a> {
+    outbox: &'a Outbox,
+    number: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.outbox.state().waiting.remove(&self.number);
+    }
+}
+
+impl Outbox {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether questions are answered.
+    pub(super) fn is_open(&self) -> bool {
+        !self.state().closed
+    }
+
+    /// Sends a message soon.
+    pub(super) async fn tell(&self, subject: String, payload: Bytes) -> Result<(), String> {
+        let subject = subject.into();
+        let message = OutboundMessage { subject, reply: None, payload, headers: None };
+        match self.put(None, message) {
+            None => Ok(()),
+            Some(message) => {
+                self.client.publish_message(message).await.map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    /// Sends a message soon and waits for its answer.
+    pub(super) async fn ask(
+        &self,
+        subject: String,
+        headers: async_nats::HeaderMap,
+        payload: Bytes,
+    ) -> Result<Bytes, Unanswered> {
+        let (sender, answer) = oneshot::channel();
+        let waiting = self.wait(sender);
+        let reply = format!("{}{}", self.inbox, waiting.number);
+        let message = OutboundMessage {
+            subject: subject.into(),
+            reply: Some(reply.into()),
+            payload,
+            headers: Some(headers).filter(|headers| !headers.is_empty()),
+        };
+        if let Some(message) = self.put(Some(waiting.number), message) {
+            let sent = self.client.publish_message(message).await;
+            sent.map_err(|error| Unanswered::Unsendable(error.to_string()))?;
+        }
+        match timeout(REQUEST_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(Unanswered::Silence),
+        }
+    }
+
+    fn wait(&self, sender: oneshot::Sender<Result<Bytes, Unanswered>>) -> Waiting<'_> {
+        let mut state = self.state();
+        state.last += 1;
+        let number = state.last;
+        state.waiting.insert(number, sender);
+        Waiting { outbox: self, number }
+    }
+
+    /// Gives the message back when it cannot wait here.
+    fn put(&self, number: Option<u64>, message: OutboundMessage) -> Option<OutboundMessage> {
+        let mut state = self.state();
+        if state.closed || state.queue.len() >= WAITING_MAX {
+            return Some(message);
+        }
+        state.queue.push_back((number, message));
+        let first = state.queue.len() == 1;
+        drop(state);
+        if first {
+            self.filled.notify_one();
+        }
+        None
+    }
+
+    /// Gives everything that waits to the connection.
+    pub(super) async fn send(&self) {
+        let _sending = self.sending.lock().await;
+        loop {
+            let next = self.state().queue.pop_front();
+            let Some((number, message)) = next else { return };
+            if let Err(error) = self.client.publish_message(message).await {
+                tracing::debug!(reason = %error, "message not sent");
+                if let Some(number) = number {
+                    self.answer(number, Err(Unanswered::Unsendable(error.to_string())));
+                }
+            }
+        }
+    }
+
+    fn answer(&self, number: u64, answer: Result<Bytes, Unanswered>) {
+        if let Some(sender) = self.state().waiting.remove(&number) {
+            // Whoever asked may have given up.
+            drop(sender.send(answer));
+        }
+    }
+
+    fn take(&self, message: async_nats::Message) {
+        let number = message.subject.rsplit_once('.').and_then(|(_, last)| last.parse().ok());
+        let Some(number) = number else { return };
+        let nobody = message.status == Some(StatusCode::NO_RESPONDERS);
+        self.answer(
+            number,
+            if nobody { Err(Unanswered::NoResponders) } else { Ok(message.payload) },
+        );
+    }
+
+    async fn serve(self: Arc<Self>, mut answers: async_nats::Subscriber, stop: CancellationToken) {
+        let mut stopped = pin!(stop.cancelled());
+        loop {
+            tokio::select! {
+                biased;
+                message = answers.next() => {
+                    let Some(message) = message else { break };
+                    self.take(message);
+                    while let Some(Some(message)) = answers.next().now_or_never() {
+                        self.take(message);
+                    }
+                }
+                () = self.filled.notified() => {
+                    // Comes back when no other job can go on.
+                    tokio::task::yield_now().await;
+                    self.send().await;
+                }
+                () = &mut stopped => break,
+            }
+        }
+        self.close();
+        self.send().await;
+    }
+
+    fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.waiting.clear();
+    }
+}
+
+impl Bus {
+    /// From now on, what the jobs of this process store and acknowledge at the same moment is sent together.
+    /// Ends with the supervisor; then everything goes by itself again.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn gather(&self, supervisor: &Supervisor) -> Result<(), SubscribeError> {
+        let inbox = format!("{}.", self.client.new_inbox());
+        let answers = self.subscribe_uncopied(format!("{inbox}*")).await?;
+        let outbox = Arc::new(Outbox {
+            client: self.client.clone(),
+            inbox,
+            state: Mutex::default(),
+            filled: Notify::new(),
+            sending: tokio::sync::Mutex::default(),
+        });
+        if self.shared.outbox.set(Arc::clone(&outbox)).is_ok() {
+            let serving = outbox.serve(answers, supervisor.shutdown_token());
+            supervisor.spawn("outbox", Kind::Critical, serving);
+        }
+        Ok(())
+    }
+}
