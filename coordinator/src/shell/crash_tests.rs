@@ -107,7 +107,12 @@ async fn what_a_node_said_last_may_come_after_its_end() {
         check: Health::new().check("system account"),
     };
     let board = Arc::clone(&giving.board);
+    let connected = giving.metrics.coordinator.system_connected.clone();
     let told = async {
+        // An end that comes before somebody listens is the lease's business.
+        while connected.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let node = Bus::connect(settings(&url, "node", Credentials::None)).await.unwrap();
         let client = node.client_name().to_owned();
         let ack = |number: u64| format!("$JS.ACK.S.C.1.{number}.1.1700000000123456789.0");

@@ -130,7 +130,8 @@ impl SystemBus {
         let begun = self.0.subscribe(format!("$SYS.ACCOUNT.{account}.CONNECT"), None).await?;
         let subject = format!("$SYS.ACCOUNT.{account}.DISCONNECT");
         let ended = self.0.subscribe(subject, Some(group)).await?;
-        self.0.flush().await;
+        // This answer comes behind the subscriptions: from here on no end is missed.
+        drop(self.0.account().await);
         Ok(ClientEvents { begun, ended })
     }
 
