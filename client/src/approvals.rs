@@ -333,6 +333,8 @@ fn asks(entry: &Entry) -> bool {
 fn pending_of(owner: Owner, task: TaskId, log: &TaskLog, now: Timestamp) -> Option<Pending> {
     let Some(WaitingFor::Approval { name, request }) = &log.waiting_for else { return None };
     let since = log.waiting_since?;
+    // Whoever asks may have looked at the clock before the task began to wait.
+    let now = now.max(since);
     let open = request
         .chain
         .iter()
