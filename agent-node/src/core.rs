@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::card::OnMessage;
 use protocol::consequence;
 use protocol::dead::{Cause, DeadLetter};
-use protocol::entry::{Entry, Origin};
+use protocol::entry::Origin;
 use protocol::fault::{Failure, FailureClass, Fault, code};
 use protocol::header::{self, Headers};
 use protocol::log::TaskLog;
@@ -58,12 +58,8 @@ impl Core {
     pub(crate) async fn read_log(&self, owner: &Owner, task: &TaskId) -> Result<TaskLog, Stop> {
         let subject = self.bus.subjects().log(owner, task);
         let stored = self.ledger.read(&subject).await.map_err(bus_stop)?;
-        let mut log = TaskLog::default();
-        for message in stored {
-            let entry: Entry = serde_json::from_slice(&message.payload).map_err(unreadable)?;
-            log.apply(message.sequence, entry).map_err(unreadable)?;
-        }
-        Ok(log)
+        TaskLog::read(stored.into_iter().map(|message| (message.sequence, message.payload)))
+            .map_err(unreadable)
     }
 
     pub(crate) fn scribe(&self, task: &TaskId, origin: &Arc<Origin>, log: TaskLog) -> Scribe {

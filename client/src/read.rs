@@ -151,10 +151,7 @@ impl Client {
             sequence: message.sequence,
             at: message.at,
         };
-        match Envelope::read(self.bus.subjects(), stored)? {
-            Ok(envelope) => Some(envelope),
-            Err(refused) => Some(*refused.envelope),
-        }
+        Envelope::readable(self.bus.subjects(), stored)
     }
 }
 

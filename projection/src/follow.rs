@@ -1,7 +1,7 @@
 //! Keeps the index up to date: reads both streams from where it stands, and then goes on as they grow.
 //!
-//! Events on core NATS only say that it is worth looking; what is taken in is always read from the streams, in order,
-//! so a lost event costs a moment and nothing else.
+//! It looks again and again rather than being told: what is taken in is always read from the streams, in order, and nothing
+//! can be missed.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -53,10 +53,7 @@ pub fn change(subjects: &Subjects, message: &StoredMessage) -> Option<Change> {
                 sequence: message.sequence,
                 at: message.at,
             };
-            let envelope = match Envelope::read(subjects, stored)? {
-                Ok(envelope) => envelope,
-                Err(refused) => *refused.envelope,
-            };
+            let envelope = Envelope::readable(subjects, stored)?;
             Some(Change::Submitted(Box::new(of_submission(&envelope))))
         }
         Subject::Event(..)

@@ -164,7 +164,32 @@ impl Default for TaskLog {
     }
 }
 
+/// A log that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadLogError {
+    /// What is stored is no entry.
+    #[error(transparent)]
+    Entry(#[from] serde_json::Error),
+    /// The entries break the rules.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+}
+
 impl TaskLog {
+    /// Folds the stored messages of a log, oldest first: each one's stream sequence and body.
+    ///
+    /// # Errors
+    /// When one of them is no entry, or the log cannot have been written by the rules.
+    pub fn read<B: AsRef<[u8]>>(
+        stored: impl IntoIterator<Item = (u64, B)>,
+    ) -> Result<Self, ReadLogError> {
+        let mut log = Self::default();
+        for (sequence, body) in stored {
+            log.apply(sequence, serde_json::from_slice(body.as_ref())?)?;
+        }
+        Ok(log)
+    }
+
     /// Folds the entries of a log, oldest first, each with its stream sequence.
     ///
     /// # Errors

@@ -198,6 +198,12 @@ impl Envelope {
         )
     }
 
+    /// As [`Envelope::read`], with everything that cannot be read left out.
+    #[must_use]
+    pub fn readable(subjects: &Subjects, stored: Stored<'_>) -> Option<Self> {
+        Some(Self::read(subjects, stored)?.unwrap_or_else(|refused| *refused.envelope))
+    }
+
     fn with_headers(mut self, subjects: &Subjects, headers: &Headers) -> Result<Self, Fault> {
         if headers.bytes() > HEADER_BYTES_MAX {
             return Err(Fault::new(

@@ -81,13 +81,10 @@ impl Logs {
     /// lags, a wake would be settled before the wait that it answers is seen.
     pub(crate) async fn read(&self, owner: &Owner, task: &TaskId) -> Result<TaskLog, LogError> {
         let subject = self.bus.subjects().log(owner, task);
-        let mut log = TaskLog::default();
         let last = self.bus.last_from_leader(&self.bus.names().log, &subject).await?;
-        for message in self.bus.all(&self.bus.names().log, &subject).await? {
-            let entry: Entry = serde_json::from_slice(&message.payload)
-                .map_err(|error| unreadable(task, &error))?;
-            log.apply(message.sequence, entry).map_err(|error| unreadable(task, &error))?;
-        }
+        let stored = self.bus.all(&self.bus.names().log, &subject).await?;
+        let stored = stored.into_iter().map(|message| (message.sequence, message.payload));
+        let log = TaskLog::read(stored).map_err(|error| unreadable(task, &error))?;
         if log.last_sequence < last.map_or(0, |message| message.sequence) {
             return Err(LogError::Moved);
         }
