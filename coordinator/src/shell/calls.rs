@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, Receipt, SubmitError, WatchError};
+use client::{Client, Receipt, Submission, SubmitError, WatchError};
 use protocol::fault::{Fault, code};
-use protocol::header::Headers;
-use protocol::id::{Owner, TaskId};
+use protocol::header::{self, Headers};
+use protocol::id::{ContextId, Owner, Skill, TaskId};
 use protocol::limits::CALLS_MAX;
 use protocol::subject::Subject;
-use runtime::bus::{Bus, ListenError, Message, Outgoing, StoreError, Topic};
+use runtime::bus::{Bus, KvError, ListenError, Message, Outgoing, StoreError, Topic};
 use runtime::metric::Metrics;
 use runtime::supervisor::{Kind, Supervisor};
 use serde_json::json;
@@ -75,7 +75,7 @@ async fn answer(client: &Client, call: Message) -> Result<(TaskId, Vec<u8>), Fau
     let Some(Subject::Call(skill)) = bus.subjects().parse(&call.subject) else {
         return Err(Fault::new(code::BAD_HEADER, format!("{:?} names no skill", call.subject)));
     };
-    let subject = bus.subjects().task(&skill, &Owner::default());
+    let subject = in_order(client, &skill, &call.headers).await?;
     let receipt = store(client, Outgoing::new(subject, call.headers, call.payload)).await?;
     let unavailable = |error: &dyn std::fmt::Display| {
         Fault::new(code::BUS_UNAVAILABLE, error.to_string()).at(format!("task {}", receipt.task))
@@ -88,6 +88,21 @@ async fn answer(client: &Client, call: Message) -> Result<(TaskId, Vec<u8>), Fau
         client.task(&receipt.owner, &receipt.task).await.map_err(|error| unavailable(&error))?;
     let body = serde_json::to_vec(&task).map_err(|error| unavailable(&error))?;
     Ok((receipt.task, body))
+}
+
+/// Where the task is queued: in the lane of its conversation when the skill keeps the order of conversations.
+async fn in_order(client: &Client, skill: &Skill, headers: &Headers) -> Result<String, Fault> {
+    let (subjects, owner) = (client.bus().subjects(), Owner::default());
+    let context = headers.get(header::CONTEXT_ID).and_then(|text| ContextId::parse(text).ok());
+    let Some(context) = context else { return Ok(subjects.task(skill, &owner)) };
+    let bare = Submission { context: Some(context), ..Submission::new(skill.clone(), "") };
+    let unavailable =
+        |error: KvError| Fault::new(code::BUS_UNAVAILABLE, format!("registry: {error}"));
+    let placed = client.in_order(bare).await.map_err(unavailable)?;
+    Ok(match placed.lane {
+        Some(lane) => subjects.task_in_lane(skill, &owner, &lane),
+        None => subjects.task(skill, &owner),
+    })
 }
 
 /// Follows this one task: a subscription to all results would cost the mesh a message for every task there is.
