@@ -210,10 +210,10 @@ fn keep_read_model(parts: &Parts, projection: Arc<Projection>) {
         let (bus, projection, stop) = following.clone();
         projection::follow(bus, projection, stop)
     });
-    let answering = (bus.clone(), projection, stop);
+    let answering = (bus.clone(), projection, jobs.clone(), stop);
     jobs.spawn_restarting("lists", BACKOFF, move || {
-        let (bus, projection, stop) = answering.clone();
-        lists::serve(bus, projection, stop)
+        let (bus, projection, jobs, stop) = answering.clone();
+        lists::serve(bus, projection, jobs, stop)
     });
 }
 

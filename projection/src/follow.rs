@@ -15,8 +15,8 @@ use crate::store::{Feed, Projection, StoreError};
 
 /// Messages taken in together.
 const BATCH: usize = 2_048;
-/// How often the streams are looked at. Also bounds how old an answer is.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the streams are looked at although nobody asks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the index is not kept up to date any more.
 #[derive(Debug, thiserror::Error)]
@@ -41,15 +41,22 @@ pub async fn follow(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = tick.tick() => {}
+            () = projection.rounds.asked() => {}
         }
+        let round = projection.rounds.begin();
+        let mut complete = true;
         for feed in [Feed::Inbox, Feed::Log] {
             match catch_up(&bus, &projection, feed, &stop).await {
                 Ok(()) => {}
                 Err(Behind::Store(error)) => return Err(error.into()),
                 Err(Behind::Read(error)) => {
+                    complete = false;
                     tracing::debug!(reason = %error, "streams not read");
                 }
             }
+        }
+        if complete {
+            projection.rounds.end(round);
         }
     }
 }

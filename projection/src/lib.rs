@@ -6,6 +6,7 @@
 
 mod follow;
 mod query;
+mod rounds;
 mod row;
 mod store;
 

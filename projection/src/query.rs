@@ -48,6 +48,11 @@ fn condition(query: &Query) -> Condition {
             condition.and(sql, value.clone());
         }
     }
+    if let Some(skills) = &query.skills {
+        let marks = vec!["?"; skills.len()].join(", ");
+        condition.0.push_str(&format!(" AND skill IN ({marks})"));
+        condition.1.extend(skills.iter().map(|skill| Value::from(skill.clone())));
+    }
     if let Some(state) = query.state {
         condition.and("state = ?", number(state));
     }
@@ -55,6 +60,14 @@ fn condition(query: &Query) -> Condition {
         condition.and("changed_at >= ?", since.millis());
     }
     condition
+}
+
+/// Whether the query asks only for what the tally is kept by: owner, skill and state.
+fn is_tallied(query: &Query) -> bool {
+    query.context_id.is_none()
+        && query.parent.is_none()
+        && query.waiting_for.is_none()
+        && query.changed_since.is_none()
 }
 
 /// The place of a cursor: `<ms>.<owner>.<task>`; none of the three holds a dot.
@@ -77,8 +90,14 @@ impl Projection {
         let place = place(query)?;
         let Condition(sql, values) = condition(query);
         let reader = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Counting a million rows takes as long as all the rest ten times over.
+        let count = if is_tallied(query) {
+            format!("SELECT COALESCE(SUM(tasks), 0) FROM tally WHERE {sql}")
+        } else {
+            format!("SELECT COUNT(*) FROM task WHERE {sql}")
+        };
         let total: i64 = reader
-            .prepare_cached(&format!("SELECT COUNT(*) FROM task WHERE {sql}"))?
+            .prepare_cached(&count)?
             .query_row(rusqlite::params_from_iter(&values), |row| row.get(0))?;
         let mut page = Condition(sql, values);
         if let Some((ms, owner, task)) = place {

@@ -61,6 +61,8 @@ pub fn change(subjects: &Subjects, message: &StoredMessage) -> Option<Change> {
         | Subject::Wake(..)
         | Subject::Input(..)
         | Subject::Cancel(..)
+        | Subject::Push(..)
+        | Subject::Audit(_)
         | Subject::Dead(_)
         | Subject::Call(_)
         | Subject::Holding(_) => None,

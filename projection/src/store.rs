@@ -5,15 +5,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use protocol::query::Row;
 use protocol::task::TaskState;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
+use crate::rounds::Rounds;
 use crate::row::{Change, Moved};
 
 /// The layout of the table. Another one means that the file is thrown away and made again.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 const TABLES: &str = "
     CREATE TABLE task (
         owner TEXT NOT NULL, id TEXT NOT NULL, skill TEXT NOT NULL, context TEXT NOT NULL,
@@ -25,6 +27,22 @@ const TABLES: &str = "
     CREATE INDEX task_by_owner ON task (owner, changed_at, id);
     CREATE INDEX task_by_context ON task (owner, context) WHERE context <> id;
     CREATE INDEX task_by_parent ON task (owner, parent) WHERE parent IS NOT NULL;
+    CREATE INDEX task_by_state ON task (owner, state, changed_at, id);
+    CREATE TABLE tally (
+        owner TEXT NOT NULL, skill TEXT NOT NULL, state INTEGER NOT NULL, tasks INTEGER NOT NULL,
+        PRIMARY KEY (owner, skill, state)
+    ) WITHOUT ROWID;
+    CREATE TRIGGER tally_new AFTER INSERT ON task BEGIN
+        INSERT INTO tally VALUES (new.owner, new.skill, new.state, 1)
+            ON CONFLICT (owner, skill, state) DO UPDATE SET tasks = tasks + 1;
+    END;
+    CREATE TRIGGER tally_moved AFTER UPDATE OF skill, state ON task
+        WHEN new.skill <> old.skill OR new.state <> old.state
+    BEGIN
+        UPDATE tally SET tasks = tasks - 1 WHERE owner = old.owner AND skill = old.skill AND state = old.state;
+        INSERT INTO tally VALUES (new.owner, new.skill, new.state, 1)
+            ON CONFLICT (owner, skill, state) DO UPDATE SET tasks = tasks + 1;
+    END;
     CREATE TABLE feed (stream TEXT PRIMARY KEY, sequence INTEGER NOT NULL, created TEXT NOT NULL) WITHOUT ROWID;
 ";
 
@@ -67,6 +85,7 @@ pub struct StoreError(#[from] rusqlite::Error);
 pub struct Projection {
     writer: Mutex<Connection>,
     pub(crate) reader: Mutex<Connection>,
+    pub(crate) rounds: Rounds,
 }
 
 impl Projection {
@@ -91,7 +110,13 @@ impl Projection {
         };
         let reader = Connection::open(path).map_err(fail)?;
         reader.pragma_update(None, "query_only", true).map_err(fail)?;
-        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
+        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader), rounds: Rounds::new() })
+    }
+
+    /// Waits until everything is in that was stored before now, for `limit` at most. `false`: what the index says may be
+    /// older; it is still being made, or nobody follows the streams.
+    pub async fn caught_up(&self, limit: Duration) -> bool {
+        self.rounds.pass(limit).await
     }
 
     fn writer(path: &Path) -> Result<Connection, rusqlite::Error> {
@@ -128,7 +153,8 @@ impl Projection {
             known => {
                 let transaction = writer.transaction()?;
                 if known.is_some() {
-                    transaction.execute_batch("DELETE FROM task; DELETE FROM feed;")?;
+                    transaction
+                        .execute_batch("DELETE FROM task; DELETE FROM tally; DELETE FROM feed;")?;
                 }
                 transaction.execute(
                     "INSERT INTO feed (stream, sequence, created) VALUES (?1, 0, ?2)",

@@ -150,6 +150,12 @@ fn a_row_says_what_the_fold_says() {
             assert_eq!(row.generation, log.generation);
         }
     }
+    for state in TaskState::ALL {
+        let query = Query { state: Some(state), limit: Some(1000), ..Query::default() };
+        let page = projection.list(&query).unwrap();
+        let count = page.tasks.len();
+        assert!(count < 1000 && page.total == count as u64, "{state:?}: {} of {count}", page.total);
+    }
     let all: std::collections::BTreeSet<_> =
         ARROWS.iter().map(|(from, by, _)| (*from, *by)).collect();
     assert_eq!(seen, all, "a walk takes every arrow");

@@ -18,6 +18,8 @@ pub struct Query {
     pub owner: Option<String>,
     /// Only this skill's.
     pub skill: Option<String>,
+    /// Only those of any of these skills; none at all when the list is empty.
+    pub skills: Option<Vec<String>>,
     /// Only those of this conversation.
     pub context_id: Option<String>,
     /// Only those in this state.

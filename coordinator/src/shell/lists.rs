@@ -4,15 +4,19 @@
 //! clients read the streams themselves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use projection::Projection;
 use protocol::fault::{Fault, code};
 use protocol::header::Headers;
 use protocol::query::Query;
 use runtime::bus::{Bus, ListenError, Topic};
+use runtime::supervisor::Supervisor;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+/// How long an answer waits for the index to see what was stored before the question.
+const FRESH_LIMIT: Duration = Duration::from_secs(1);
 /// The queue group that shares the questions among coordinators.
 const GROUP: &str = "coordinators";
 
@@ -20,8 +24,10 @@ const GROUP: &str = "coordinators";
 pub(crate) async fn serve(
     bus: Bus,
     projection: Arc<Projection>,
+    jobs: Supervisor,
     stop: CancellationToken,
 ) -> Result<(), ListenError> {
+    let jobs = jobs.many("list");
     let mut questions =
         bus.listen(vec![Topic { subject: bus.subjects().query(), group: Some(GROUP) }]).await?;
     loop {
@@ -30,11 +36,17 @@ pub(crate) async fn serve(
             question = questions.next() => question,
         };
         let Some(reply) = question.reply.clone() else { continue };
-        let projection = Arc::clone(&projection);
-        let answering =
-            tokio::task::spawn_blocking(move || answer(&projection, &question.payload)).await;
-        let body = answering.unwrap_or_else(|error| failed(code::BUS_UNAVAILABLE, &error));
-        bus.tell(reply, &Headers::new(), body.into()).await;
+        let (bus, projection) = (bus.clone(), Arc::clone(&projection));
+        jobs.spawn(async move {
+            // Who has just been told that a task is stored finds it in the list.
+            if !projection.caught_up(FRESH_LIMIT).await {
+                tracing::debug!(reason = "the index is behind", "listed all the same");
+            }
+            let answering =
+                tokio::task::spawn_blocking(move || answer(&projection, &question.payload)).await;
+            let body = answering.unwrap_or_else(|error| failed(code::BUS_UNAVAILABLE, &error));
+            bus.tell(reply, &Headers::new(), body.into()).await;
+        });
     }
 }
 
