@@ -7,20 +7,23 @@ use std::time::Duration;
 
 use agent_node::agent::{About, AnyAgent, Stop};
 use agent_node::agents::{AgentKind, BuildError, Surroundings};
-use agent_node::context::{Allowed, ApprovalOptions, Call, Context, Decided};
-use agent_node::delegate::{ChildEnd, Join, Work};
+use agent_node::context::{Allowed, ApprovalOptions, Call, Context, Decided, Interrupted};
+use agent_node::delegate::{ChildEnd, Join, OnFailure, Work};
 use futures_util::future::BoxFuture;
 use protocol::Skill;
 use protocol::approval::Level;
 use protocol::budget::Usage;
 use protocol::message::{Part, part_of, value_of};
+use protocol::task::Artifact;
 use runtime::config::AgentSection;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The kind, for those who embed a node.
-pub const KINDS: &[AgentKind] =
-    &[AgentKind { name: "play", about: "does the acts that its input lists", build }];
+/// The kind, and the other kinds of the suites, for those who embed a node.
+pub const KINDS: &[AgentKind] = &[
+    AgentKind { name: "play", about: "does the acts that its input lists", build },
+    crate::conform::KIND,
+];
 
 fn build(_: &AgentSection, _: &Surroundings) -> Result<Arc<dyn AnyAgent>, BuildError> {
     Ok(Arc::new(Play))
@@ -95,9 +98,30 @@ enum Act {
         ms: u64,
     },
     /// Hands a list of inputs to a skill.
-    Delegate { name: String, skill: String, inputs: Vec<Value>, enough: Option<u32> },
+    Delegate {
+        name: String,
+        skill: String,
+        inputs: Vec<Value>,
+        enough: Option<u32>,
+        /// Takes an earlier result of this age at most when a child does not complete.
+        cached_ms: Option<u64>,
+    },
+    /// A journaled effect that a message cuts short; returns the message, or the name.
+    StepOrMessage { name: String, ms: u64 },
+    /// Says how far it is.
+    Say { text: String },
+    /// Hands over a further piece of the artifact `text`.
+    Chunk {
+        text: String,
+        #[serde(default)]
+        append: bool,
+        #[serde(default)]
+        last: bool,
+    },
     /// Fails for good.
     Fail { message: String },
+    /// Fails for good if this file is there.
+    FailIf { path: PathBuf },
 }
 
 struct Play;
@@ -110,6 +134,7 @@ impl AnyAgent for Play {
             description: "Does the acts that its input lists.".to_owned(),
             version: "1".to_owned(),
             tags: vec!["drill".to_owned(), "play".to_owned()],
+            ..About::default()
         }
     }
 
@@ -187,14 +212,42 @@ async fn play(context: &Context, file: Option<&PathBuf>, act: Act) -> Result<Val
             };
             context.call(call, effect).await
         }
-        Act::Delegate { name, skill, inputs, enough } => {
+        Act::Delegate { name, skill, inputs, enough, cached_ms } => {
             let skill = Skill::parse(&skill).map_err(|e| Stop::permanent(e.to_string()))?;
-            let work = inputs.into_iter().map(|input| Work::new(skill.clone(), input)).collect();
+            let on_failure = limit(cached_ms).map_or(OnFailure::Report, |no_older_than| {
+                OnFailure::Cached { no_older_than }
+            });
+            let piece = |input| Work::new(skill.clone(), input).on_failure(on_failure.clone());
+            let work = inputs.into_iter().map(piece).collect();
             let join = enough.map_or(Join::All, Join::Quorum);
             let ends = context.delegate_with(&name, work, join).await?;
             Ok(ends.into_iter().map(end).collect())
         }
+        Act::StepOrMessage { name, ms } => {
+            let effect = async {
+                mark(context, file, &name)?;
+                work(context, ms).await?;
+                Ok(json!(name))
+            };
+            Ok(match context.step_or_message(&name, effect).await? {
+                Interrupted::Done(value) => value,
+                Interrupted::Message(message) => json!({ "said": value_of(&message.parts) }),
+            })
+        }
+        Act::Say { text } => context.status(text).await.map(|()| Value::Null),
+        Act::Chunk { text, append, last } => {
+            let artifact = Artifact {
+                artifact_id: "text".to_owned(),
+                name: None,
+                description: None,
+                parts: vec![Part::text(text)],
+                metadata: None,
+            };
+            context.artifact(artifact, append, last).await.map(|()| Value::Null)
+        }
         Act::Fail { message } => Err(Stop::permanent(message)),
+        Act::FailIf { path } if path.exists() => Err(Stop::permanent("the file is there")),
+        Act::FailIf { .. } => Ok(json!("fine")),
     }
 }
 

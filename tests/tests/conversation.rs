@@ -1,7 +1,12 @@
 //! A task and somebody talk: several turns, messages that come early, a node that dies in the middle.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
 
+use std::collections::BTreeSet;
+
+use protocol::dead::Cause;
+use protocol::fault::code;
 use protocol::input::Input;
+use protocol::limits::INPUTS_MAX;
 use protocol::message::{Message, Part};
 use protocol::task::TaskState;
 use protocol::wait::WaitingFor;
@@ -87,4 +92,73 @@ async fn messages_that_come_early_answer_later_questions_in_order() {
     let received = kinds(&entries).iter().filter(|kind| **kind == "received").count();
     assert_eq!(received, 3, "what has come already suspends nobody: {:?}", kinds(&entries));
     assert!(mesh.client.dead_letters(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_cuts_a_step_short_where_the_skill_allows_it_and_nowhere_else() {
+    let listening = "[[agents]]\nskill = \"listening\"\nkind = \"play\"\non_message = \"interrupt\"\n";
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, &format!("{PLAYERS}{listening}")).await;
+    let mut node = mesh.node("n1").await;
+    let file = mesh.folder().join("marks");
+    let acts = json!({ "mark": &file, "acts": [
+        {"act": "step_or_message", "name": "long", "ms": 30_000},
+        {"act": "step_or_message", "name": "short", "ms": 1},
+        {"act": "ask", "name": "end", "question": "enough?"},
+    ]});
+    let cut = mesh.submit("listening", acts.clone()).await;
+    mesh.until_kind(&cut, "claimed").await;
+    say(&mesh, &cut, "stop that").await;
+    asks(&mesh, &cut, "end").await;
+    // What was cut short stays so, whoever goes on with the task.
+    node.kill().await;
+    say(&mesh, &cut, "yes").await;
+    assert!(node.restart().await);
+    let end = mesh.end_of(&cut).await;
+    assert_eq!(output(&end), json!([{"said": "stop that"}, "short", "yes"]));
+    let begun = weft_tests::work::marks(&file);
+    assert_eq!(begun.iter().filter(|mark| mark.what == "long").count(), 1, "{begun:?}");
+
+    let short = json!({"act": "step_or_message", "name": "short", "ms": 1500});
+    let ask = json!({"act": "ask", "name": "end", "question": "enough?"});
+    let kept = mesh.submit("play", json!({ "acts": [short, ask] })).await;
+    mesh.until_kind(&kept, "claimed").await;
+    say(&mesh, &kept, "stop that").await;
+    assert_eq!(output(&mesh.end_of(&kept).await), json!(["short", "stop that"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_messages_is_refused_from_the_limit_on_and_loses_none_before_it() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    let _node = mesh.node("n1").await;
+    let hold = json!({"acts": [{"act": "signal", "name": "begin"}]});
+    let hold = json!({"act": "delegate", "name": "hold", "skill": "play", "inputs": [hold]});
+    let mut acts = vec![hold];
+    acts.extend(turns(3).as_array().cloned().unwrap());
+    let task = mesh.submit("play", json!({ "acts": acts })).await;
+    mesh.until_kind(&task, "suspended").await;
+    const BEYOND: usize = 5;
+    for number in 0..INPUTS_MAX + BEYOND {
+        say(&mesh, &task, &number.to_string()).await;
+    }
+    let refused = wait_until("the refusals", SOON, || async {
+        let letters = mesh.client.dead_letters(None, 100).await.unwrap();
+        (letters.len() == BEYOND).then_some(letters)
+    })
+    .await;
+    for letter in &refused {
+        let letter = &letter.letter;
+        assert_eq!((letter.cause, &letter.task), (Cause::Refused, &task));
+    }
+    let said: BTreeSet<_> = refused.iter().map(|one| format!("{:?}", one.letter.input)).collect();
+    for number in INPUTS_MAX..INPUTS_MAX + BEYOND {
+        let text = format!("\"{number}\"");
+        assert!(said.iter().any(|input| input.contains(&text)), "{number} is not in {said:?}");
+    }
+    assert_eq!(refused.first().unwrap().letter.fault.code, code::INPUT_REFUSED);
+    let child = TaskId::of_child(&me(), &task, 0, 0);
+    let bell = Input::Signal { name: "begin".to_owned(), payload: Vec::new() };
+    mesh.client.say(&me(), &child, &bell, None).await.unwrap();
+    let end = mesh.end_of(&task).await;
+    let said = output(&end).as_array().unwrap()[1..].to_vec();
+    assert_eq!(said, ["0", "1", "2"]);
 }

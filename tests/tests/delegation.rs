@@ -196,3 +196,28 @@ async fn a_need_is_met_by_whoever_can_and_the_answer_says_why() {
         assert_eq!(fault.code, expected, "{need}: {fault}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_result_stands_in_for_a_child_that_fails_while_it_is_young_enough() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    let _node = mesh.node("n1").await;
+    let broken = mesh.folder().join("broken");
+    let input = script(&json!([{"act": "fail_if", "path": &broken}]));
+    let run = async |cached_ms: Option<u64>| {
+        let act = json!({"act": "delegate", "name": "part", "skill": "play", "inputs": [input],
+            "cachedMs": cached_ms});
+        let task = mesh.submit("play", script(&json!([act]))).await;
+        output(&mesh.end_of(&task).await)
+    };
+    let hour = Some(3_600_000);
+    let failed = json!([[{"fault": "agent_error"}]]);
+    let fine = json!([[["fine"]]]);
+    std::fs::write(&broken, "").unwrap();
+    assert_eq!(run(hour).await, failed, "there is no earlier result");
+    std::fs::remove_file(&broken).unwrap();
+    assert_eq!(run(hour).await, fine);
+    std::fs::write(&broken, "").unwrap();
+    assert_eq!(run(hour).await, fine, "the kept result");
+    assert_eq!(run(Some(1)).await, failed, "it is older than that");
+    assert_eq!(run(None).await, failed, "nobody asked for an earlier one");
+}
