@@ -104,6 +104,7 @@ fn about(kind: &str, description: &str) -> About {
         description: description.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         tags: vec!["research".to_owned()],
+        ..About::default()
     }
 }
 

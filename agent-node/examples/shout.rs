@@ -41,6 +41,7 @@ impl Agent for Shout {
             description: "Repeats a text in capitals.".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tags: Vec::new(),
+            ..About::default()
         }
     }
 

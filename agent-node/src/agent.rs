@@ -84,6 +84,12 @@ pub struct About {
     pub version: String,
     /// Words to find it by.
     pub tags: Vec<String>,
+    /// Inputs that work.
+    pub examples: Vec<String>,
+    /// Media types it reads; JSON and plain text when it says none.
+    pub input_modes: Vec<String>,
+    /// Media types it writes; JSON and plain text when it says none.
+    pub output_modes: Vec<String>,
 }
 
 /// Code that serves a skill, typed.

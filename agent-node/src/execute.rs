@@ -313,7 +313,7 @@ pub(crate) async fn run(
     served.metrics.attempts_started.inc();
     served.metrics.attempts_in_flight.inc();
     let started = Instant::now();
-    let outcome = run_agent(core, served, &work, &scribe, message.parts).await;
+    let outcome = run_agent(core, served, &work, &scribe, message).await;
     served.metrics.attempts_in_flight.dec();
     served.metrics.attempt_duration.observe(started.elapsed().as_secs_f64());
     match outcome {
@@ -331,8 +331,9 @@ async fn run_agent(
     served: &Served,
     work: &Work,
     scribe: &Arc<Scribe>,
-    parts: Vec<Part>,
+    Message { parts, message_id, .. }: Message,
 ) -> Result<Vec<Part>, Stop> {
+    let refused = |fault| Stop::Failed { failure: Failure::Permanent, fault };
     let ear = core.cancels.listen(&work.origin.owner, &work.envelope.task);
     if ear.token().is_cancelled() {
         return Err(Stop::Canceled);
@@ -348,9 +349,7 @@ async fn run_agent(
         }
     };
     if !inline {
-        served
-            .check_input(&parts)
-            .map_err(|fault| Stop::Failed { failure: Failure::Permanent, fault })?;
+        served.check_input(&parts).map_err(refused)?;
     }
     let (now, today) = (Instant::now(), core.clock.now());
     let (limit, ends_by_deadline) = limit_of(served, work.origin.deadline, today);
@@ -360,7 +359,8 @@ async fn run_agent(
         Some(today.after(limit)),
         ear.token().clone(),
     )
-    .within(core.around(&served.terms, &work.origin.owner, &work.envelope.task));
+    .within(core.around(&served.terms, &work.origin.owner, &work.envelope.task))
+    .answering(message_id);
     let first_child_run = work.envelope.parent.is_some() && work.log.generation == 0;
     let bounds = Bounds {
         claim_first: !(work.fresh || first_child_run && work.delivered == 1),
@@ -371,9 +371,7 @@ async fn run_agent(
         release: &core.release,
     };
     let output = attempt::run(served, &context, parts, bounds).await?;
-    served
-        .check_output(&output)
-        .map_err(|fault| Stop::Failed { failure: Failure::Permanent, fault })?;
+    served.check_output(&output).map_err(refused)?;
     parts::store_large(scribe, output).await
 }
 

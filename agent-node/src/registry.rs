@@ -6,7 +6,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use protocol::card::{AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Registration};
+use protocol::card::{
+    AgentCapabilities, AgentCard, AgentInterface, AgentSkill, NATS_BINDING, Registration,
+};
 use protocol::limits::{HEARTBEAT_EVERY, HEARTBEAT_TTL};
 use protocol::schema::Schema;
 use protocol::{NodeName, Timestamp};
@@ -16,9 +18,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::intake::Slots;
 use crate::served::Served;
-
-/// The URI of the NATS binding in agent cards.
-pub const NATS_BINDING: &str = "urn:weft:a2a-binding:nats:v1";
 
 type Agents = Vec<(Arc<Served>, Arc<Slots>)>;
 
@@ -106,7 +105,11 @@ impl Registry {
         // Asked anew each time: a process agent says more about itself once its program has started.
         let about = served.agent.about();
         let skill = &served.terms.skill;
-        let modes = vec!["application/json".to_owned(), "text/plain".to_owned()];
+        let modes = |said: &[String]| match said {
+            [] => vec!["application/json".to_owned(), "text/plain".to_owned()],
+            said => said.to_vec(),
+        };
+        let (input_modes, output_modes) = (modes(&about.input_modes), modes(&about.output_modes));
         let card = AgentCard {
             name: about.name.clone(),
             description: about.description.clone(),
@@ -117,23 +120,26 @@ impl Registry {
                 ),
                 protocol_binding: NATS_BINDING.to_owned(),
                 protocol_version: "1.0".to_owned(),
+                tenant: None,
             }],
             version: about.version.clone(),
             capabilities: AgentCapabilities {
                 streaming: Some(true),
                 ..AgentCapabilities::default()
             },
-            default_input_modes: modes.clone(),
-            default_output_modes: modes,
+            default_input_modes: input_modes,
+            default_output_modes: output_modes,
             skills: vec![AgentSkill {
                 id: skill.to_string(),
                 name: about.name.clone(),
                 description: about.description.clone(),
                 tags: about.tags.clone(),
-                examples: Vec::new(),
-                input_modes: Vec::new(),
-                output_modes: Vec::new(),
+                examples: about.examples.clone(),
+                input_modes: about.input_modes.clone(),
+                output_modes: about.output_modes.clone(),
+                ..AgentSkill::default()
             }],
+            ..AgentCard::default()
         };
         Registration {
             skill: skill.clone(),

@@ -19,13 +19,15 @@ pub enum Part {
     Depth,
     /// Steps, fan-out, waits, and the rebuild of the read model.
     Durable,
+    /// The gateway beside the bus and beside the reference server; open streams; lists.
+    Gateway,
 }
 
 /// What is measured, and for how long.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
     /// Only these parts
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["speed", "sync", "memory", "depth", "durable"])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["speed", "sync", "memory", "depth", "durable", "gateway"])]
     pub only: Vec<Part>,
     /// Tasks in flight, one row of the table each
     #[arg(long, value_delimiter = ',', default_values_t = [1, 64, 256], value_parser = at_least_one)]
@@ -48,6 +50,9 @@ pub struct BenchArgs {
     /// The largest number of waiting tasks
     #[arg(long, default_value_t = 100_000, value_parser = at_least_one)]
     pub waiting: usize,
+    /// Streams that are open at once
+    #[arg(long, default_value_t = 5_000, value_parser = at_least_one)]
+    pub streams: usize,
     /// Log entries that the read model is rebuilt from
     #[arg(long, default_value_t = 1_000_000, value_parser = at_least_one)]
     pub entries: usize,

@@ -63,8 +63,10 @@ impl Again {
         input.write_all(line.as_bytes()).await.map_err(fail)?;
         let mut ready = String::new();
         BufReader::new(output).read_line(&mut ready).await.map_err(fail)?;
-        match (ready.trim(), child.id()) {
-            ("ready", Some(pid)) => Ok(RoleChild { child, input, pid }),
+        match (ready.trim().strip_prefix("ready"), child.id()) {
+            (Some(address), Some(pid)) => {
+                Ok(RoleChild { child, input, pid, address: address.trim().to_owned() })
+            }
             _ => Err(BenchError::Role { what, reason: self.tail() }),
         }
     }
@@ -76,6 +78,8 @@ pub(crate) struct RoleChild {
     child: Child,
     input: ChildStdin,
     pub(crate) pid: u32,
+    /// Where it listens, if clients connect to it.
+    pub(crate) address: String,
 }
 
 impl RoleChild {

@@ -12,6 +12,7 @@ mod durable;
 mod error;
 mod floor;
 mod floor_worker;
+mod gateway;
 mod load;
 mod memory;
 mod mesh;
@@ -26,6 +27,7 @@ use std::io::Write;
 pub use args::{BenchArgs, Part};
 pub use durable::{DurableReport, Figure, Growth};
 pub use error::BenchError;
+pub use gateway::{CallersRow, GatewayReport};
 pub use report::{DepthReport, MemoryReport, Report, Row, SpeedReport, Spread};
 
 use child::Again;
@@ -74,6 +76,11 @@ pub async fn run(
         let durable = durable::measure(&args, &found, &again, &place).await?;
         durable.print(out)?;
         report.durable = Some(durable);
+    }
+    if args.has(Part::Gateway) {
+        let gateway = gateway::measure(&args, &found, &again, &place).await?;
+        gateway.print(out)?;
+        report.gateway = Some(gateway);
     }
     Ok(report)
 }

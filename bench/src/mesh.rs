@@ -27,6 +27,29 @@ impl Mesh {
         sync_always: bool,
         node: Option<String>,
     ) -> Result<Self, BenchError> {
+        Self::start_with(found, again, place, (name, sync_always), String::new(), node).await
+    }
+
+    /// Starts a server and a coordinator that keeps a read model, and no node.
+    pub(crate) async fn start_with_lists(
+        found: &Found,
+        again: &Again,
+        place: &TempDir,
+        name: &str,
+    ) -> Result<Self, BenchError> {
+        let model = place.path().join(format!("{name}.sqlite"));
+        let config = format!("[coordinator]\nread_model = {model:?}\n");
+        Self::start_with(found, again, place, (name, false), config, None).await
+    }
+
+    async fn start_with(
+        found: &Found,
+        again: &Again,
+        place: &TempDir,
+        (name, sync_always): (&str, bool),
+        config: String,
+        node: Option<String>,
+    ) -> Result<Self, BenchError> {
         let mut settings = ServerSettings::new(place.path().join(name));
         if sync_always {
             settings.sync_interval = SyncInterval::Always;
@@ -37,6 +60,7 @@ impl Mesh {
                 server: server.client_url(),
                 password: server.settings().passwords.system.expose().to_owned(),
                 sync_always,
+                config,
             })
             .await?;
         let node = match node {
@@ -47,6 +71,11 @@ impl Mesh {
         };
         let jobs = Supervisor::new(Metrics::new("bench"));
         Ok(Self { server, coordinator, node, jobs })
+    }
+
+    /// Starts a gateway.
+    pub(crate) async fn gateway(&self, again: &Again) -> Result<RoleChild, BenchError> {
+        again.start(&Order::Gateway { server: self.server.client_url() }).await
     }
 
     /// The server's process.

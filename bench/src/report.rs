@@ -9,6 +9,7 @@ use comfy_table::presets::ASCII_MARKDOWN;
 
 use crate::BenchArgs;
 use crate::durable::DurableReport;
+use crate::gateway::GatewayReport;
 use crate::load::Sample;
 
 /// Everything measured in one run.
@@ -24,6 +25,8 @@ pub struct Report {
     pub depth: Option<DepthReport>,
     /// Steps, fan-out, waits and the rebuild.
     pub durable: Option<DurableReport>,
+    /// The gateway.
+    pub gateway: Option<GatewayReport>,
 }
 
 /// The median of several rounds, and how far they lie apart.

@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 use agent_node::role::NodeRole;
 use coordinator::role::CoordinatorRole;
+use gateway::role::GatewayRole;
 use protocol::subject::Subjects;
 use runtime::bus::{BusSettings, Credentials, TlsFiles};
 use runtime::config::Settings;
@@ -23,8 +24,9 @@ use crate::{BenchError, durable, floor_worker};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Order {
     Node { server: String, config: String },
-    Coordinator { server: String, password: String, sync_always: bool },
+    Coordinator { server: String, password: String, sync_always: bool, config: String },
     FloorWorker { server: String },
+    Gateway { server: String },
 }
 
 impl Order {
@@ -33,6 +35,7 @@ impl Order {
             Self::Node { .. } => "node",
             Self::Coordinator { .. } => "coordinator",
             Self::FloorWorker { .. } => "floor worker",
+            Self::Gateway { .. } => "gateway",
         }
     }
 }
@@ -87,7 +90,7 @@ async fn play(order: Order, stop: CancellationToken) -> Result<(), String> {
             let done = agent_node::role::run(role, stop, |_| tell_ready());
             Box::pin(done).await.map_err(|error| causes(&error).join(": "))
         }
-        Order::Coordinator { server, password, sync_always } => {
+        Order::Coordinator { server, password, sync_always, config } => {
             let system = BusSettings {
                 credentials: Credentials::User { user: SYSTEM_USER.to_owned(), password },
                 ..bus_settings(&server, "coordinator-system")
@@ -95,7 +98,7 @@ async fn play(order: Order, stop: CancellationToken) -> Result<(), String> {
             let role = CoordinatorRole {
                 bus: bus_settings(&server, "coordinator"),
                 system: Some(system),
-                settings: Settings::without_file(),
+                settings: Settings::parse(&config).map_err(|faults| faults.join("; "))?,
                 name: None,
                 http: None,
                 sync_always: Some(sync_always),
@@ -103,12 +106,32 @@ async fn play(order: Order, stop: CancellationToken) -> Result<(), String> {
             let done = coordinator::role::run(role, stop, |_| tell_ready());
             Box::pin(done).await.map_err(|error| causes(&error).join(": "))
         }
+        Order::Gateway { server } => {
+            let config = "[gateway]\nlisten = \"127.0.0.1:0\"\nopen = true\n";
+            let role = GatewayRole {
+                bus: bus_settings(&server, "gateway"),
+                settings: Settings::parse(config).map_err(|faults| faults.join("; "))?,
+                name: None,
+                listen: None,
+                http: None,
+            };
+            let done = gateway::role::run(role, stop, |ready| tell_ready_at(ready.listen));
+            Box::pin(done).await.map_err(|error| causes(&error).join(": "))
+        }
         Order::FloorWorker { server } => floor_worker::work(&server, stop, tell_ready).await,
     }
 }
 
 fn tell_ready() {
+    tell("ready");
+}
+
+fn tell_ready_at(address: std::net::SocketAddr) {
+    tell(&format!("ready {address}"));
+}
+
+fn tell(line: &str) {
     let mut out = std::io::stdout();
     // A parent that is gone has closed the input too.
-    drop(out.write_all(b"ready\n").and_then(|()| out.flush()));
+    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }

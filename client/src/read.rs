@@ -92,7 +92,10 @@ impl Client {
     }
 
     /// What was submitted, as far as it can be read.
-    async fn input(&self, source: Source) -> Result<Option<Message>, TaskError> {
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub async fn input(&self, source: Source) -> Result<Option<Message>, TaskError> {
         let stream = match source.queue {
             Queue::Inbox => &self.bus.names().inbox,
             Queue::Run => &self.bus.names().log,
@@ -155,12 +158,12 @@ impl Client {
     }
 }
 
-fn decode(message: &StoredMessage) -> Option<Message> {
+pub(crate) fn decode(message: &StoredMessage) -> Option<Message> {
     codec::decode_body(message.headers.get(header::CONTENT_TYPE), &message.payload).ok()
 }
 
 /// Whether nothing can follow this entry.
-fn ends(message: &StoredMessage) -> bool {
+pub(crate) fn ends(message: &StoredMessage) -> bool {
     message.headers.get(header::ENTRY).and_then(Kind::from_name).is_some_and(Kind::is_terminal)
 }
 

@@ -139,7 +139,7 @@ impl Results {
                     tokio::time::timeout_at(until, receiver).await.ok().and_then(Result::ok)
                 }
             };
-            if let Some(entry) = payload.and_then(|payload| read(&payload)) {
+            if let Some(entry) = payload.and_then(|payload| read_event(&payload)) {
                 return Ok(entry);
             }
             let entries = self.client.entries(&self.owner, task).await?;
@@ -182,7 +182,9 @@ enum CompletedKind {
     Completed,
 }
 
-fn read(payload: &[u8]) -> Option<Entry> {
+/// Reads the body of an event; `None` when it is no entry of this version.
+#[must_use]
+pub fn read_event(payload: &[u8]) -> Option<Entry> {
     let Ok(completed) = serde_json::from_slice(payload) else {
         return serde_json::from_slice(payload).ok();
     };

@@ -74,8 +74,11 @@ impl Client {
         self.tell_task(owner, task, input, reply_to).await
     }
 
-    /// Stores something for a task that is known to be there.
-    pub(crate) async fn tell_task(
+    /// Stores something for a task that is known to be there, and answers with its place in the log stream.
+    ///
+    /// # Errors
+    /// See [`SayError`].
+    pub async fn tell_task(
         &self,
         owner: &Owner,
         task: &TaskId,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use protocol::budget::Grant;
-use protocol::card::Order;
+use protocol::card::{Order, Registration};
 use protocol::fault::{Fault, code};
 use protocol::header::{self, Headers};
 use protocol::id::{ContextId, DedupKey, Lane, Owner, Skill, TaskId};
@@ -104,6 +104,20 @@ impl Submission {
         }
     }
 
+    /// Puts a task of a conversation into the conversation's lane when one of these agents serves its skill and keeps
+    /// the order of conversations. Without a lane such a task would be rejected.
+    #[must_use]
+    pub fn in_order_of(mut self, agents: &[Registration]) -> Self {
+        if let (None, Some(context)) = (&self.lane, &self.context) {
+            let ordered = agents
+                .iter()
+                .any(|agent| agent.skill == self.skill && agent.order == Order::Context);
+            // What may be a conversation's name may be a lane's.
+            self.lane = Lane::parse(context.as_str()).ok().filter(|_| ordered);
+        }
+        self
+    }
+
     fn headers(&self) -> Headers {
         let mut headers = Headers::new();
         let mut put = |name: &str, value: Option<&str>| {
@@ -154,22 +168,15 @@ impl Client {
         }
     }
 
-    /// Puts a task of a conversation into the conversation's lane when its skill keeps the order of conversations, by
-    /// what the registry says. Without a lane such a task would be rejected.
+    /// As [`Submission::in_order_of`], by what the registry says.
     ///
     /// # Errors
     /// When the registry cannot be read.
-    pub async fn in_order(&self, mut submission: Submission) -> Result<Submission, KvError> {
-        if let (None, Some(context)) = (&submission.lane, &submission.context) {
-            let ordered = self
-                .agents()
-                .await?
-                .iter()
-                .any(|agent| agent.skill == submission.skill && agent.order == Order::Context);
-            // What may be a conversation's name may be a lane's.
-            submission.lane = Lane::parse(context.as_str()).ok().filter(|_| ordered);
+    pub async fn in_order(&self, submission: Submission) -> Result<Submission, KvError> {
+        if submission.lane.is_some() || submission.context.is_none() {
+            return Ok(submission);
         }
-        Ok(submission)
+        Ok(submission.in_order_of(&self.agents().await?))
     }
 
     /// Submits tasks in atomic batches, which share the file sync where the server syncs every write. All of

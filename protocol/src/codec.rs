@@ -211,6 +211,14 @@ pub fn check_depth(value: &Value) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Judges a JSON text by the depth limit [`DEPTH_MAX`], before a parser sees it.
+///
+/// # Errors
+/// A `too_deep` fault.
+pub fn check_text_depth(text: &[u8]) -> Result<(), Fault> {
+    check_json_depth(text, DEPTH_MAX)
+}
+
 /// Counts brackets outside strings; malformed text is left for the parser to judge.
 fn check_json_depth(body: &[u8], depth_max: usize) -> Result<(), Fault> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);

@@ -6,6 +6,8 @@
 pub const MSG_ID: &str = "Nats-Msg-Id";
 /// The fence: the append is refused unless the subject's last sequence is this.
 pub const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
+/// On what a stream republishes: the stream sequence of the message.
+pub const SEQUENCE: &str = "Nats-Sequence";
 /// Time to live of one stored message.
 pub const TTL: &str = "Nats-TTL";
 /// When a scheduled message is due: `@at <RFC 3339>`.

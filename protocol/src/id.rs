@@ -161,6 +161,8 @@ pub enum Role {
     Node,
     /// Looks after tasks that nobody is running.
     Coordinator,
+    /// Lets clients in that do not speak NATS.
+    Gateway,
 }
 
 impl Role {
@@ -170,6 +172,7 @@ impl Role {
         match self {
             Self::Node => "node",
             Self::Coordinator => "coordinator",
+            Self::Gateway => "gateway",
         }
     }
 }

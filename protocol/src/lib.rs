@@ -5,6 +5,7 @@
 //! decides alike. The I/O around it lives in `runtime` and above.
 
 pub mod approval;
+pub mod audit;
 pub mod budget;
 pub mod card;
 pub mod codec;
@@ -14,6 +15,7 @@ pub mod dead;
 pub mod entry;
 pub mod fault;
 pub mod header;
+pub mod history;
 pub mod holding;
 pub mod id;
 pub mod input;

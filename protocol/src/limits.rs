@@ -10,6 +10,8 @@ use std::time::Duration;
 pub const TASK_BYTES_MAX: usize = 256 * 1024;
 /// All headers of one message together, in bytes.
 pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of one audit entry. Whatever clients may choose in it is cut far below.
+pub const AUDIT_ENTRY_BYTES_MAX: usize = 16 * 1024;
 /// One stored message, headers included: what `WEFT_INBOX` accepts.
 pub const INBOX_MESSAGE_BYTES_MAX: usize = TASK_BYTES_MAX + HEADER_BYTES_MAX;
 /// How deep JSON or MessagePack may nest. Deeper input is hostile: people stop at ten.
@@ -76,6 +78,8 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const DELIVERIES_MAX: i64 = 64;
 /// Deliveries a consumer may have in flight over all nodes.
 pub const ACK_PENDING_MAX: i64 = 20_000;
+/// Webhooks that may wait for their tasks over all gateways: each is a delivery in flight for as long as its task lives.
+pub const PUSH_PENDING_MAX: i64 = 1_000_000;
 /// Pull requests that may wait at one consumer: one per node and a few in reserve.
 pub const PULLS_WAITING_MAX: i64 = 4096;
 /// How long the server remembers a `Nats-Msg-Id`. Transport dedup only.

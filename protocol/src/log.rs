@@ -107,6 +107,8 @@ pub struct TaskLog {
     pub artifacts: Vec<Artifact>,
     /// What it said last.
     pub status_message: Option<Message>,
+    /// The generation of the entry that said so.
+    pub said_at: u64,
     /// What it waits for.
     pub waiting_for: Option<WaitingFor>,
     /// Since when it waits.
@@ -147,6 +149,7 @@ impl Default for TaskLog {
             journal: Vec::new(),
             artifacts: Vec::new(),
             status_message: None,
+            said_at: 0,
             waiting_for: None,
             waiting_since: None,
             until: None,
@@ -356,7 +359,7 @@ impl TaskLog {
     fn absorb(&mut self, event: Event, at: Timestamp, waited_for: Option<WaitingFor>) {
         match event {
             Event::Claimed { .. } => {}
-            Event::Status { message } => self.status_message = Some(message),
+            Event::Status { message } => self.say(message),
             Event::Artifact { artifact, append, .. } => self.add_artifact(artifact, append),
             Event::Reserved { name, usage } => {
                 self.forfeit();
@@ -420,10 +423,15 @@ impl TaskLog {
             Event::Failed { failure, fault } => self.end_badly(failure, fault),
             Event::Rejected { fault } => self.end_badly(FailureClass::Permanent, fault),
             Event::Canceled { reason } => {
-                self.status_message = Some(Message::from_agent(reason));
+                self.say(Message::from_agent(reason));
                 self.close_attempt(AttemptOutcome::Ended, None);
             }
         }
+    }
+
+    fn say(&mut self, message: Message) {
+        self.status_message = Some(message);
+        self.said_at = self.generation;
     }
 
     /// The driver after an entry that may have asked for a message of its own.
@@ -434,7 +442,7 @@ impl TaskLog {
     }
 
     fn end_badly(&mut self, failure: FailureClass, fault: Fault) {
-        self.status_message = Some(Message::from_agent(fault.to_string()));
+        self.say(Message::from_agent(fault.to_string()));
         self.close_attempt(AttemptOutcome::Failed, Some(fault.clone()));
         self.failure = Some((failure, fault));
     }

@@ -32,6 +32,11 @@ pub enum Subject {
     Input(Owner, TaskId),
     /// `cancel.<owner>.<task>`: somebody wants the task to end.
     Cancel(Owner, TaskId),
+    /// `push.<owner>.<task>.<config>`: somebody wants to be told about a task; the last token stands for which
+    /// configuration, in the gateways' own spelling.
+    Push(Owner, TaskId, String),
+    /// `audit.<owner>`: what a door decided.
+    Audit(Owner),
     /// `dead.<skill>`: a dead letter.
     Dead(Skill),
     /// `call.<skill>`: submit and reply with the result.
@@ -185,6 +190,30 @@ impl Subjects {
         format!("{}.cancel.>", self.prefix)
     }
 
+    /// The job of telling a webhook about a task. `config` is one subject token.
+    #[must_use]
+    pub fn push(&self, owner: &Owner, task: &TaskId, config: &str) -> String {
+        format!("{}.push.{owner}.{task}.{config}", self.prefix)
+    }
+
+    /// All such jobs.
+    #[must_use]
+    pub fn all_pushes(&self) -> String {
+        format!("{}.push.>", self.prefix)
+    }
+
+    /// What the doors decided about requests on behalf of an owner. `owner` is a subject token.
+    #[must_use]
+    pub fn audit(&self, owner: &str) -> String {
+        format!("{}.audit.{owner}", self.prefix)
+    }
+
+    /// What the doors decided.
+    #[must_use]
+    pub fn all_audits(&self) -> String {
+        format!("{}.audit.*", self.prefix)
+    }
+
     /// The dead letters of a skill.
     #[must_use]
     pub fn dead(&self, skill: &Skill) -> String {
@@ -236,10 +265,19 @@ impl Subjects {
     /// What the log stream stores.
     #[must_use]
     pub fn log_stream(&self) -> Vec<String> {
-        ["log.*.*", "run.*", "timer.*.*.*", "wake.*.*", "input.*.*", "cancel.*.*", "dead.*"]
-            .iter()
-            .map(|tail| format!("{}.{tail}", self.prefix))
-            .collect()
+        [
+            "log.*.*",
+            "run.*",
+            "timer.*.*.*",
+            "wake.*.*",
+            "input.*.*",
+            "cancel.*.*",
+            "push.*.*.*",
+            "dead.*",
+        ]
+        .iter()
+        .map(|tail| format!("{}.{tail}", self.prefix))
+        .collect()
     }
 
     /// What the inbox stream stores.
@@ -258,7 +296,7 @@ impl Subjects {
         let mut tokens = rest.split('.');
         let (kind, first, second) = (tokens.next()?, tokens.next()?, tokens.next());
         let third = tokens.next();
-        if tokens.next().is_some() || third.is_some() && kind != "task" {
+        if tokens.next().is_some() || third.is_some() && !matches!(kind, "task" | "push") {
             return None;
         }
         let skill = || Skill::parse(first).ok();
@@ -271,6 +309,7 @@ impl Subjects {
                 Some(Subject::Task(skill()?, Owner::parse(owner).ok()?, lane))
             }
             ("run", None) => Some(Subject::Run(skill()?)),
+            ("audit", None) => Some(Subject::Audit(owner()?)),
             ("dead", None) => Some(Subject::Dead(skill()?)),
             ("call", None) => Some(Subject::Call(skill()?)),
             ("holding", None) => Some(Subject::Holding(NodeName::parse(first).ok()?)),
@@ -278,6 +317,10 @@ impl Subjects {
             ("event", Some(_)) => Some(Subject::Event(owner()?, task()?)),
             ("input", Some(_)) => Some(Subject::Input(owner()?, task()?)),
             ("wake", Some(_)) => Some(Subject::Wake(owner()?, task()?)),
+            ("push", Some(_)) => {
+                let config = third.filter(|token| !token.is_empty())?;
+                Some(Subject::Push(owner()?, task()?, config.to_owned()))
+            }
             ("cancel", Some(_)) => Some(Subject::Cancel(owner()?, task()?)),
             _ => None,
         }
@@ -310,6 +353,11 @@ mod tests {
             (subjects.run(&skill), Subject::Run(skill.clone())),
             (subjects.wake(&owner, &task), Subject::Wake(owner.clone(), task.clone())),
             (subjects.cancel(&owner, &task), Subject::Cancel(owner.clone(), task.clone())),
+            (
+                subjects.push(&owner, &task, "=Yy4x"),
+                Subject::Push(owner.clone(), task.clone(), "=Yy4x".to_owned()),
+            ),
+            (subjects.audit("acme"), Subject::Audit(owner.clone())),
             (subjects.dead(&skill), Subject::Dead(skill.clone())),
             (subjects.call(&skill), Subject::Call(skill.clone())),
             (subjects.holding(&node), Subject::Holding(node.clone())),
@@ -328,6 +376,7 @@ mod tests {
             "weftx.task.echo",
             "weft.task.a.b.c.d",
             "weft.input.a.b.c",
+            "weft.push.a.s1",
             "weft.log.a",
             "weft.no.a",
         ] {

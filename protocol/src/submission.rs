@@ -163,6 +163,8 @@ impl Envelope {
             | Subject::Wake(..)
             | Subject::Input(..)
             | Subject::Cancel(..)
+            | Subject::Push(..)
+            | Subject::Audit(_)
             | Subject::Dead(_)
             | Subject::Call(_)
             | Subject::Holding(_) => return None,
@@ -311,7 +313,10 @@ fn printable(headers: &Headers, name: &str) -> Option<String> {
 }
 
 /// A deadline: a point in time, or a duration counted from when the message was stored.
-fn deadline(text: &str, stored_at: Timestamp) -> Result<Timestamp, String> {
+///
+/// # Errors
+/// With what is wrong, when the text is neither.
+pub fn deadline(text: &str, stored_at: Timestamp) -> Result<Timestamp, String> {
     if let Ok(at) = Timestamp::parse_bounded(text) {
         return Ok(at);
     }

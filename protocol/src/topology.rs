@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::id::Skill;
 use crate::limits::{
-    ACK_PENDING_MAX, CARE_LEASE, DELIVERIES_MAX, DUPLICATE_WINDOW, HEARTBEAT_TTL,
-    INBOX_MESSAGE_BYTES_MAX, LEASE_DEFAULT, PULLS_WAITING_MAX,
+    ACK_PENDING_MAX, AUDIT_ENTRY_BYTES_MAX, CARE_LEASE, DELIVERIES_MAX, DUPLICATE_WINDOW,
+    HEARTBEAT_TTL, INBOX_MESSAGE_BYTES_MAX, LEASE_DEFAULT, PULLS_WAITING_MAX, PUSH_PENDING_MAX,
 };
 use crate::subject::Subjects;
 
@@ -96,16 +96,22 @@ pub struct Names {
     pub inbox: String,
     /// The stream of logs and of everything that only the mesh may write.
     pub log: String,
+    /// The stream of what doors decided.
+    pub audit: String,
     /// The registry of agents.
     pub agents: String,
     /// Session, shared and long-term memory.
     pub state: String,
     /// Parts over the inline limit.
     pub artifacts: String,
+    /// Webhooks, and how far each has been told.
+    pub push: String,
 }
 
 /// The consumer of waiting tasks' wakes and of cancels, shared by all coordinators.
 pub const CARE_CONSUMER: &str = "coordinator";
+/// The consumer of the jobs of telling webhooks, shared by all gateways.
+pub const PUSH_CONSUMER: &str = "gateway-push";
 
 impl Names {
     /// The names under a prefix.
@@ -116,9 +122,11 @@ impl Names {
         Self {
             inbox: format!("{upper}_INBOX"),
             log: format!("{upper}_LOG"),
+            audit: format!("{upper}_AUDIT"),
             agents: format!("{prefix}_agents"),
             state: format!("{prefix}_state"),
             artifacts: format!("{prefix}_artifacts"),
+            push: format!("{prefix}_push"),
         }
     }
 
@@ -158,6 +166,18 @@ pub fn streams(subjects: &Subjects, capacity: &Capacity) -> Vec<StreamSpec> {
             message_ttl: true,
             republish: Some((subjects.all_logs(), format!("{}.event.>", subjects.prefix()))),
         },
+        StreamSpec {
+            name: names.audit,
+            description: "what doors decided about requests",
+            subjects: vec![subjects.all_audits()],
+            replicas: capacity.replicas,
+            bytes_max: -1,
+            message_bytes_max: i32::try_from(AUDIT_ENTRY_BYTES_MAX).unwrap_or(i32::MAX),
+            duplicate_window: DUPLICATE_WINDOW,
+            schedules: false,
+            message_ttl: false,
+            republish: None,
+        },
     ]
 }
 
@@ -176,6 +196,12 @@ pub fn buckets(subjects: &Subjects, capacity: &Capacity) -> Vec<BucketSpec> {
         BucketSpec {
             name: names.state,
             description: "memory of sessions and agents",
+            replicas,
+            marker_ttl: None,
+        },
+        BucketSpec {
+            name: names.push,
+            description: "webhooks and how far each has been told",
             replicas,
             marker_ttl: None,
         },
@@ -220,6 +246,22 @@ pub fn care_consumer(subjects: &Subjects) -> ConsumerSpec {
             CARE_CONSUMER.to_owned(),
             vec![subjects.all_wakes(), subjects.all_cancels(), subjects.all_inputs()],
             CARE_LEASE,
+        )
+    }
+}
+
+/// The consumer that all gateways share. A gateway keeps a delivery for as long as the task lives, so only its lease
+/// says that the gateway is gone.
+#[must_use]
+pub fn push_consumer(subjects: &Subjects, capacity: &Capacity) -> ConsumerSpec {
+    ConsumerSpec {
+        deliveries_max: -1,
+        ack_pending_max: PUSH_PENDING_MAX,
+        ..consumer(
+            Names::new(subjects).log,
+            PUSH_CONSUMER.to_owned(),
+            vec![subjects.all_pushes()],
+            capacity.lease,
         )
     }
 }

@@ -2,33 +2,73 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::id::TaskId;
-
+use crate::id::{ContextId, Owner, Skill, TaskId};
 use crate::log::{AttemptOutcome, TaskLog};
-use crate::message::Message;
+use crate::message::{Message, Part};
 use crate::submission::Envelope;
 use crate::task::{Task, TaskState, TaskStatus};
 use crate::time::Timestamp;
+use crate::wait::WaitingFor;
+
+/// The key in a question's metadata that holds the approval which is asked for.
+pub const APPROVAL: &str = "weft/approval";
+
+/// The conversation of a task: the one that its submitter named, or the task's own.
+#[must_use]
+pub fn context(task: &TaskId, named: Option<&ContextId>) -> String {
+    named.map_or_else(|| task.to_string(), ToString::to_string)
+}
+
+/// What a task that waits for somebody asks; `None` when it waits for something else.
+#[must_use]
+pub fn question(waiting_for: &WaitingFor) -> Option<Message> {
+    match waiting_for {
+        WaitingFor::Input { question, .. } => Some(question.clone()),
+        WaitingFor::Approval { name, request } => {
+            let mut message = Message::from_agent(request.question.clone());
+            message.parts.push(Part::data(request.action.clone()));
+            let facts = json!({ "name": name, "request": request });
+            message.metadata = Some(Map::from_iter([(APPROVAL.to_owned(), facts)]));
+            Some(message)
+        }
+        WaitingFor::Children { .. }
+        | WaitingFor::Timer { .. }
+        | WaitingFor::Signal { .. }
+        | WaitingFor::Lane { .. } => None,
+    }
+}
+
+/// A message of the task as clients get it: with the ids that A2A requires. `generation` is that of the entry that holds
+/// it, 0 for what was submitted; an id of the message's own stays.
+#[must_use]
+pub fn addressed(mut message: Message, task: &str, context: &str, generation: u64) -> Message {
+    if message.message_id.is_empty() {
+        message.message_id = format!("{task}-{generation}");
+    }
+    message.task_id.get_or_insert_with(|| task.to_owned());
+    message.context_id.get_or_insert_with(|| context.to_owned());
+    message
+}
 
 /// The A2A Task of a log; `input` is what was submitted, if it is at hand.
 #[must_use]
 pub fn task(id: &TaskId, log: &TaskLog, input: Option<Message>) -> Task {
-    let context_id = log
-        .origin
-        .as_ref()
-        .and_then(|origin| origin.context_id.as_ref())
-        .map_or_else(|| id.to_string(), ToString::to_string);
+    let named = log.origin.as_ref().and_then(|origin| origin.context_id.as_ref());
+    let (id, context_id) = (id.to_string(), context(id, named));
+    let address = |message, generation| addressed(message, &id, &context_id, generation);
+    // While a task waits nothing but the end of the wait is written: the last entry is the one that asks.
+    let asked = log.waiting_for.as_ref().and_then(question);
+    let message = match asked {
+        Some(question) => Some(address(question, log.generation)),
+        None => log.status_message.clone().map(|message| address(message, log.said_at)),
+    };
     Task {
-        id: id.to_string(),
-        context_id,
-        status: TaskStatus {
-            state: log.state,
-            message: log.status_message.clone(),
-            timestamp: log.changed_at,
-        },
+        status: TaskStatus { state: log.state, message, timestamp: log.changed_at },
         artifacts: log.artifacts.clone(),
-        history: input.into_iter().collect(),
+        history: input.into_iter().map(|message| address(message, 0)).collect(),
         metadata: Some(metadata(log)),
+        id,
+        context_id,
     }
 }
 
@@ -72,16 +112,31 @@ fn metadata(log: &TaskLog) -> Map<String, Value> {
 /// The A2A Task of a submission that no log mentions yet.
 #[must_use]
 pub fn submitted(envelope: &Envelope, input: Option<Message>, at: Timestamp) -> Task {
-    let mut task = task(&envelope.task, &TaskLog::default(), input);
+    let context_id = context(&envelope.task, envelope.context.as_ref());
+    let (skill, owner) = (&envelope.skill, &envelope.owner);
+    let mut task = queued(&envelope.task, owner, skill, context_id, at);
+    let address = |message| addressed(message, &task.id, &task.context_id, 0);
+    task.history = input.into_iter().map(address).collect();
+    task
+}
+
+/// The same of a submission that was stored a moment ago, without its input.
+#[must_use]
+pub fn queued(
+    id: &TaskId,
+    owner: &Owner,
+    skill: &Skill,
+    context_id: String,
+    at: Timestamp,
+) -> Task {
+    let mut task = task(id, &TaskLog::default(), None);
     task.status.state = TaskState::Submitted;
     task.status.timestamp = Some(at);
-    if let Some(context) = &envelope.context {
-        task.context_id = context.to_string();
-    }
+    task.context_id = context_id;
     if let Some(facts) = &mut task.metadata {
-        facts.insert("weft/skill".to_owned(), json!(envelope.skill));
-        facts.insert("weft/owner".to_owned(), json!(envelope.owner));
-        facts.insert("weft/submittedAt".to_owned(), json!(envelope.stored_at));
+        facts.insert("weft/skill".to_owned(), json!(skill));
+        facts.insert("weft/owner".to_owned(), json!(owner));
+        facts.insert("weft/submittedAt".to_owned(), json!(at));
     }
     task
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use judge::Form;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use weft_protocol::codec;
 use weft_protocol::contract::{self, Contract};
 use weft_protocol::entry::Kind;
@@ -169,6 +169,10 @@ fn shown(root: &Value, schema: &Value, path: &str, value: &Value, found: &mut BT
             ("items", _) => {
                 let items = value.as_array().into_iter().flatten();
                 items.for_each(|item| shown(root, inner, &path, item, found));
+            }
+            ("additionalProperties", Value::Object(_)) => {
+                let others = value.as_object().into_iter().flat_map(Map::values);
+                others.for_each(|other| shown(root, inner, &path, other, found));
             }
             ("then" | "else", _) => {
                 let tags = members["if"]["properties"].as_object().unwrap();

@@ -3,6 +3,7 @@
 //! Defaults stand below the file, the file below the environment, the environment below the flags; the last two
 //! are laid over by the commands through `clap`. One file serves every role: each reads its own sections.
 
+mod gateway;
 mod guard;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use gateway::{
+    AccessSection, AuditScope, CARD_MAX_AGE_DEFAULT, CardSection, CertificateSection, DoorLimits,
+    GatewaySection, JwksSource, JwtSection, KeyHash, KeySection, LISTEN_DEFAULT, Network,
+    OPERATIONS, PushSection, ROLE_ANYBODY, ROLE_CALLER, RoleSection, SignSection, TlsSection,
+};
 pub use guard::{ApprovalSection, DEGRADE_BELOW_DEFAULT, GuardSection, OnBudget};
 use protocol::card::{OnMessage, Order};
 use protocol::id::{NodeName, Skill};
@@ -51,6 +57,7 @@ struct RawFile {
     bus: toml::Table,
     node: toml::Table,
     coordinator: toml::Table,
+    gateway: toml::Table,
     agents: Vec<toml::Table>,
 }
 
@@ -126,6 +133,8 @@ pub struct Settings {
     pub node: NodeSection,
     /// The coordinator section.
     pub coordinator: CoordinatorSection,
+    /// The gateway section.
+    pub gateway: GatewaySection,
     /// The agents that a node runs.
     pub agents: Vec<AgentSection>,
 }
@@ -297,7 +306,7 @@ impl Faults {
     }
 
     fn settings(&mut self, raw: RawFile) -> Settings {
-        let RawFile { bus, node, coordinator, agents } = raw;
+        let RawFile { bus, node, coordinator, gateway, agents } = raw;
         let bus: RawBus = self.section("bus", bus);
         let coordinator: RawCoordinator = self.section("coordinator", coordinator);
         let default = Capacity::default();
@@ -340,6 +349,7 @@ impl Faults {
                 system_credentials: coordinator.system_credentials,
                 read_model: coordinator.read_model,
             },
+            gateway: self.gateway(gateway),
             agents,
         }
     }

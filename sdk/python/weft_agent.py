@@ -323,15 +323,18 @@ def skill(name):
     return register
 
 
-def serve(functions=None, name=None, description=None, version=None):
+def serve(functions=None, name=None, description=None, version=None, tags=None, examples=None,
+          input_modes=None, output_modes=None):
     """Does tasks until the node closes the connection.
 
     `functions`: one function for every skill, or a dict of them by skill; without it, those that
-    `@skill` has registered. They take the input, or the input and a `Context`.
+    `@skill` has registered. They take the input, or the input and a `Context`. The rest is for
+    the agent card; modes are media types.
     """
     functions = _functions if functions is None else functions
     wire = _Wire()
-    about = {"name": name, "description": description, "version": version}
+    about = {"name": name, "description": description, "version": version, "tags": tags,
+             "examples": examples, "inputModes": input_modes, "outputModes": output_modes}
     hello = {"type": "hello", "protocol": PROTOCOL}
     wire.write(dict(hello, **{key: value for key, value in about.items() if value is not None}))
     while True:

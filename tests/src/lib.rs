@@ -11,10 +11,16 @@
     reason = "what the harness cannot do fails the test that asks for it"
 )]
 
+pub mod conform;
+pub mod cost;
+pub mod door;
+pub mod guest;
 pub mod http;
+pub mod issuer;
 pub mod mesh;
 pub mod oracle;
 pub mod otlp;
+pub mod pki;
 pub mod play;
 pub mod process;
 pub mod proxy;
@@ -22,4 +28,5 @@ pub mod python;
 pub mod raw;
 pub mod sim;
 pub mod wait;
+pub mod webhook;
 pub mod work;

@@ -23,6 +23,10 @@ drain_grace = "5s"
 http = "127.0.0.1:0"
 [coordinator]
 http = "127.0.0.1:0"
+[gateway]
+http = "127.0.0.1:0"
+listen = "127.0.0.1:0"
+open = true
 [[agents]]
 skill = "echo"
 kind = "echo"
@@ -150,6 +154,30 @@ impl Mesh {
     pub async fn coordinator(&self, name: &str, sees_system: bool) -> Process {
         let system = sees_system.then(|| self.server.system_url());
         self.process("coordinator", name, system).await
+    }
+
+    /// Starts a further gateway.
+    pub async fn gateway(&self, name: &str) -> Process {
+        self.process("gateway", name, None).await
+    }
+
+    /// Starts a further gateway with settings of its own.
+    pub async fn gateway_with(&self, name: &str, config: &str) -> Process {
+        let orders = self.gateway_orders(name, config);
+        Process::start(&self.program, orders, self.directory.path().join(format!("{name}.log")))
+            .await
+    }
+
+    /// What a gateway with settings of its own is told.
+    #[must_use]
+    pub fn gateway_orders(&self, name: &str, config: &str) -> Orders {
+        Orders {
+            role: "gateway".to_owned(),
+            name: name.to_owned(),
+            server: self.server.client_url(),
+            system: None,
+            config: config.to_owned(),
+        }
     }
 
     async fn process(&self, role: &str, name: &str, system: Option<String>) -> Process {

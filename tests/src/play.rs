@@ -214,9 +214,8 @@ async fn play(context: &Context, file: Option<&PathBuf>, act: Act) -> Result<Val
         }
         Act::Delegate { name, skill, inputs, enough, cached_ms } => {
             let skill = Skill::parse(&skill).map_err(|e| Stop::permanent(e.to_string()))?;
-            let on_failure = limit(cached_ms).map_or(OnFailure::Report, |no_older_than| {
-                OnFailure::Cached { no_older_than }
-            });
+            let on_failure = limit(cached_ms)
+                .map_or(OnFailure::Report, |no_older_than| OnFailure::Cached { no_older_than });
             let piece = |input| Work::new(skill.clone(), input).on_failure(on_failure.clone());
             let work = inputs.into_iter().map(piece).collect();
             let join = enough.map_or(Join::All, Join::Quorum);

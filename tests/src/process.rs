@@ -15,7 +15,7 @@ const READY_LIMIT: Duration = runtime::bus::START_PATIENCE;
 /// What a process is told to be, as JSON in its only argument.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Orders {
-    /// `node` or `coordinator`.
+    /// `node`, `coordinator` or `gateway`.
     pub role: String,
     /// Its name.
     pub name: String,
@@ -32,6 +32,8 @@ pub struct Orders {
 pub struct ReadyLine {
     /// Where health and metrics are served.
     pub http: Option<String>,
+    /// Where a gateway's doors are, as `127.0.0.1:8080`.
+    pub listen: Option<String>,
 }
 
 /// A running process.
@@ -43,6 +45,8 @@ pub struct Process {
     pub orders: Orders,
     /// Where it serves health and metrics.
     pub http: Option<String>,
+    /// Where a gateway's doors are, as `127.0.0.1:8080`.
+    pub listen: Option<String>,
     /// Where its log goes.
     pub log: PathBuf,
 }
@@ -111,7 +115,7 @@ impl Process {
         };
         let ready: ReadyLine = serde_json::from_str(&line).unwrap();
         let program = program.to_owned();
-        Ok(Self { child, program, orders, http: ready.http, log })
+        Ok(Self { child, program, orders, http: ready.http, listen: ready.listen, log })
     }
 
     /// Its process id.

@@ -8,10 +8,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
-/// What is installed, exactly.
-const PACKAGES: [&str; 2] = ["nats-py==2.16.0", "msgpack==1.2.4"];
+/// What strangers on the bus have, exactly.
+const PACKAGES: &[&str] = &["nats-py==2.16.0", "msgpack==1.2.4"];
+/// What strangers in front of a gateway have, exactly: the reference SDK of A2A.
+pub const A2A_SDK: &[&str] = &["a2a-sdk[grpc]==1.3.0", "grpcio==1.85.1", "protobuf==7.36.2"];
 /// How long making the environment may take.
 const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 /// How long one script may run.
@@ -29,7 +32,15 @@ impl Python {
     /// # Panics
     /// When there is no `python3` with `venv`, or the packages cannot be installed.
     pub async fn ready(target: &str) -> Self {
-        let name = PACKAGES.join("_").replace("==", "-");
+        Self::with(target, PACKAGES).await
+    }
+
+    /// As [`Python::ready`], with other packages.
+    ///
+    /// # Panics
+    /// As [`Python::ready`].
+    pub async fn with(target: &str, packages: &[&str]) -> Self {
+        let name = packages.join("_").replace("==", "-").replace(['[', ']'], "-");
         let home = Path::new(target).join(format!("python-{name}"));
         let complete = home.join("complete");
         let interpreter = home.join("bin/python");
@@ -42,7 +53,7 @@ impl Python {
             let venv = ["-m", "venv", "--clear"];
             succeed(Command::new("python3").args(venv).arg(&home), INSTALL_LIMIT).await;
             let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
-            succeed(Command::new(&interpreter).args(pip).args(PACKAGES), INSTALL_LIMIT).await;
+            succeed(Command::new(&interpreter).args(pip).args(packages), INSTALL_LIMIT).await;
             std::fs::write(&complete, "").unwrap();
         }
         Self { interpreter }
@@ -53,10 +64,49 @@ impl Python {
     /// # Panics
     /// When it fails or takes too long.
     pub async fn run(&self, script: &str, arguments: &[&str]) -> Value {
+        let printed = succeed(&mut self.command(script, arguments), SCRIPT_LIMIT).await;
+        serde_json::from_slice(&printed).unwrap()
+    }
+
+    /// Starts a script that prints one JSON value a line, and is broken something under meanwhile.
+    #[must_use]
+    pub fn start(&self, script: &str, arguments: &[&str]) -> Script {
+        let mut command = self.command(script, arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Script { child, lines }
+    }
+
+    fn command(&self, script: &str, arguments: &[&str]) -> Command {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script);
         let mut command = Command::new(&self.interpreter);
-        let printed = succeed(command.arg(path).args(arguments), SCRIPT_LIMIT).await;
-        serde_json::from_slice(&printed).unwrap()
+        command.arg(path).args(arguments);
+        command
+    }
+}
+
+/// A script under way.
+#[derive(Debug)]
+pub struct Script {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Script {
+    /// The next value that it prints.
+    ///
+    /// # Panics
+    /// When it ends or takes too long; the message holds what it says.
+    pub async fn next(&mut self) -> Value {
+        let line = tokio::time::timeout(SCRIPT_LIMIT, self.lines.next_line()).await;
+        if let Ok(Ok(Some(line))) = line {
+            return serde_json::from_str(&line).unwrap();
+        }
+        self.child.start_kill().ok();
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).await.unwrap();
+        panic!("the script says no more: {line:?}\n{said}");
     }
 }
 

@@ -96,7 +96,8 @@ async fn messages_that_come_early_answer_later_questions_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_cuts_a_step_short_where_the_skill_allows_it_and_nowhere_else() {
-    let listening = "[[agents]]\nskill = \"listening\"\nkind = \"play\"\non_message = \"interrupt\"\n";
+    let listening =
+        "[[agents]]\nskill = \"listening\"\nkind = \"play\"\non_message = \"interrupt\"\n";
     let (mesh, _coordinator) = Mesh::start(PROGRAM, &format!("{PLAYERS}{listening}")).await;
     let mut node = mesh.node("n1").await;
     let file = mesh.folder().join("marks");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use protocol::card::ANY_MEDIA_TYPE;
 use protocol::message::Part;
 use runtime::config::AgentSection;
 use serde_json::Value;
@@ -34,6 +35,9 @@ impl AnyAgent for Echo {
             description: "Gives back what it gets.".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tags: vec!["example".to_owned()],
+            examples: vec!["hello".to_owned()],
+            input_modes: vec![ANY_MEDIA_TYPE.to_owned()],
+            output_modes: vec![ANY_MEDIA_TYPE.to_owned()],
         }
     }
 

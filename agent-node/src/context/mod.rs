@@ -67,6 +67,7 @@ pub struct Context {
     deadline: Option<Timestamp>,
     cancel: CancellationToken,
     around: Around,
+    message_id: String,
     /// How far the calls have come; locked while one is under way.
     place: Mutex<turn::Place>,
     /// Whether a call of this attempt has set something aside and not settled it.
@@ -88,6 +89,7 @@ impl Context {
             deadline,
             cancel,
             around: Around::default(),
+            message_id: String::new(),
             place: Mutex::default(),
             unsettled: AtomicBool::new(false),
         }
@@ -97,6 +99,19 @@ impl Context {
     #[must_use]
     pub fn within(self, around: Around) -> Self {
         Self { around, ..self }
+    }
+
+    /// The same context for a message of this id.
+    #[must_use]
+    pub fn answering(self, message_id: String) -> Self {
+        Self { message_id, ..self }
+    }
+
+    /// The id that the submitter gave the message which began the task; empty when it gave none. Real clients repeat
+    /// ids: what must happen once goes by [`Context::task`].
+    #[must_use]
+    pub fn message_id(&self) -> &str {
+        &self.message_id
     }
 
     /// The task.

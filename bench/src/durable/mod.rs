@@ -3,7 +3,7 @@
 pub(crate) mod agent;
 mod fan_out;
 mod rebuild;
-mod stage;
+pub(crate) mod stage;
 mod steps;
 mod waits;
 

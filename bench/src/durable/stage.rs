@@ -19,9 +19,9 @@ use crate::role::bus_settings;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
-pub(super) struct Stage {
-    pub(super) mesh: Mesh,
-    pub(super) client: Client,
+pub(crate) struct Stage {
+    pub(crate) mesh: Mesh,
+    pub(crate) client: Client,
     results: Results,
     skill: Skill,
 }
@@ -31,7 +31,7 @@ fn weft(doing: &'static str) -> impl Fn(&dyn std::error::Error) -> BenchError {
 }
 
 impl Stage {
-    pub(super) async fn set(
+    pub(crate) async fn set(
         found: &Found,
         again: &Again,
         place: &TempDir,
@@ -52,7 +52,7 @@ impl Stage {
         Ok(Self { mesh, client, results, skill })
     }
 
-    pub(super) async fn submit(&self, order: Order) -> Result<TaskId, BenchError> {
+    pub(crate) async fn submit(&self, order: Order) -> Result<TaskId, BenchError> {
         let body = serde_json::to_vec(&order).unwrap_or_default();
         let receipt = self.client.submit(Submission::new(self.skill.clone(), body)).await;
         receipt.map(|receipt| receipt.task).map_err(|error| weft("submit")(&error))

@@ -11,6 +11,7 @@ pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
+pub(crate) mod gateway;
 pub(crate) mod help;
 pub(crate) mod node;
 pub(crate) mod schema;
@@ -45,6 +46,7 @@ list! {
     dev::Dev,
     node::Node,
     coordinator::Coordinator,
+    gateway::Gateway,
     task::Task,
     approval::Approval,
     agent::Agent,

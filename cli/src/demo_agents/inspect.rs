@@ -61,6 +61,7 @@ impl Agent for Inspect {
             description: "Counts lines, words and TODOs of a file.".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tags: vec!["demo".to_owned()],
+            ..About::default()
         }
     }
 

@@ -44,6 +44,7 @@ impl Agent for Reporter {
             description: "Folds the facts of files into a report.".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tags: vec!["demo".to_owned()],
+            ..About::default()
         }
     }
 

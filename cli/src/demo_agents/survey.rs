@@ -79,6 +79,7 @@ impl Agent for Survey {
             description: "Splits a folder into files and has each inspected.".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tags: vec!["demo".to_owned()],
+            ..About::default()
         }
     }
 

@@ -6,12 +6,21 @@ use agent_node::command::CommandError as NodeError;
 use agent_node::role::RoleError as NodeRoleError;
 use coordinator::command::CommandError as CoordinatorError;
 use coordinator::role::RoleError as CoordinatorRoleError;
+use gateway::command::CommandError as GatewayError;
+use gateway::role::RoleError as GatewayRoleError;
 use runtime::process::{ProcessError, causes};
 
 use super::{Exit, Failure};
 
 const PORT: &str =
     "--http 127.0.0.1:0 takes a free port; without --http and `http` in the file nothing is served";
+const LISTEN: &str =
+    "--listen 127.0.0.1:0 takes a free port, gateway.listen in the file another one";
+const WAYS_IN: &str =
+    "`weft gateway key` makes an API key; docs/gateway-security.md has the other ways";
+const TLS: &str = "gateway.tls takes a certificate chain and its key, both in PEM";
+const SIGN_KEY: &str =
+    "gateway.sign.key takes a PKCS#8 PEM file of a P-256 key: docs/gateway.md says how to make one";
 const AGENTS: &str = "examples/weft.toml shows an agent of each kind";
 const RESTART: &str = "start it again: what was acknowledged is stored; the log above says more";
 const READY_FILE: &str = "--ready-file takes a path in a directory that exists and may be written";
@@ -65,6 +74,28 @@ impl From<CoordinatorError> for Failure {
                 CoordinatorRoleError::Http(_) => failure.todo(PORT),
                 CoordinatorRoleError::ReadModel(_) => failure.todo(READ_MODEL),
                 CoordinatorRoleError::Failed(_) => failure.todo(RESTART),
+            },
+        }
+    }
+}
+
+impl From<GatewayError> for Failure {
+    fn from(error: GatewayError) -> Self {
+        let exit = Exit::from_code(error.exit_code());
+        let failure = Self::new(exit, &error);
+        match error {
+            GatewayError::Args(error) => error.into(),
+            GatewayError::ReadyFile(_) => failure.todo(READY_FILE),
+            GatewayError::Process(ProcessError::Telemetry(error)) => error.into(),
+            GatewayError::Process(ProcessError::Signals(_) | ProcessError::Forced) => failure,
+            GatewayError::Process(ProcessError::Work(error)) => match error {
+                GatewayRoleError::Connect(error) => error.into(),
+                GatewayRoleError::Http(_) => failure.todo(PORT),
+                GatewayRoleError::Listen(_) => failure.todo(LISTEN),
+                GatewayRoleError::Gate(_) => failure.todo(WAYS_IN),
+                GatewayRoleError::Tls(_) => failure.todo(TLS),
+                GatewayRoleError::SignKey(_) => failure.todo(SIGN_KEY),
+                GatewayRoleError::Failed(_) => failure.todo(RESTART),
             },
         }
     }

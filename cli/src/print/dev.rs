@@ -20,6 +20,8 @@ pub(crate) struct Addresses {
     pub(crate) coordinator_http: Option<String>,
     /// Health and metrics of the node.
     pub(crate) node_http: Option<String>,
+    /// The gateway's doors.
+    pub(crate) gateway: Option<String>,
     /// This process.
     pub(crate) pid: u32,
     /// The server's process.
@@ -48,6 +50,7 @@ pub(crate) fn ready(
     printer.headed(Color::Green, "weft is ready", "\n")?;
     printer.facts(&[
         ("  NATS", Some(at.nats.clone())),
+        ("  gateway", at.gateway.clone()),
         ("  monitoring", Some(at.monitor.clone())),
         ("  coordinator", at.coordinator_http.as_ref().map(|url| format!("{url}/readyz"))),
         ("  node", at.node_http.as_ref().map(|url| format!("{url}/readyz"))),

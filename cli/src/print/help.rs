@@ -75,7 +75,7 @@ fn rows(command: &clap::Command, path: &str, table: &mut String) {
     let path = format!("{path} {}", command.get_name());
     let below: Vec<_> =
         command.get_subcommands().filter(|below| below.get_name() != "help").collect();
-    if below.is_empty() {
+    if below.is_empty() || !command.is_subcommand_required_set() {
         let positionals: String = command
             .get_positionals()
             .map(|argument| {

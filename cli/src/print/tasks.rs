@@ -85,7 +85,8 @@ pub(crate) fn one(printer: &mut Printer, task: &Task) -> Result<(), PrintError> 
     let now = Clock::system().now();
     let at = |text: Option<String>| {
         let at = Timestamp::parse(&text?).ok()?;
-        let distance = if at > now { format!("in {}", ago(now, at)) } else { format!("{} ago", ago(at, now)) };
+        let distance =
+            if at > now { format!("in {}", ago(now, at)) } else { format!("{} ago", ago(at, now)) };
         Some(format!("{at} ({distance})"))
     };
     let said = task.status.message.as_ref().map(|message| preview(&message.parts, PREVIEW_CHARS));

@@ -35,7 +35,9 @@ fn agent(text: &str) -> Registration {
                 examples: Vec::new(),
                 input_modes: Vec::new(),
                 output_modes: vec!["application/json".to_owned()],
+                ..AgentSkill::default()
             }],
+            ..AgentCard::default()
         },
         input_schema: None,
         output_schema: None,

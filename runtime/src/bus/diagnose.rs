@@ -11,7 +11,9 @@ use futures_util::TryStreamExt as _;
 use protocol::header::Headers;
 use protocol::id::Skill;
 use protocol::subject::Subject;
-use protocol::topology::{self, CARE_CONSUMER, Capacity, ConsumerSpec, Names, StreamSpec};
+use protocol::topology::{
+    self, CARE_CONSUMER, Capacity, ConsumerSpec, Names, PUSH_CONSUMER, StreamSpec,
+};
 use protocol::{Owner, Timestamp};
 use serde::Deserialize;
 
@@ -417,6 +419,13 @@ impl Diagnosis {
                     self.compare(info, &care);
                 }
                 None => self.missing.push(format!("consumer {CARE_CONSUMER} on {stream}")),
+            }
+        }
+        let push = topology::push_consumer(subjects, wanted);
+        if stream == push.stream {
+            match consumers.iter().find(|info| info.name == PUSH_CONSUMER) {
+                Some(info) => self.compare(info, &push),
+                None => self.missing.push(format!("consumer {PUSH_CONSUMER} on {stream}")),
             }
         }
         for info in consumers {

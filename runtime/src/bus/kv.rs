@@ -15,6 +15,11 @@ const OPERATION: &str = "KV-Operation";
 /// Says so of a message that the server wrote when a value's time was over.
 const MARKER: &str = "Nats-Marker-Reason";
 
+/// Whether a message says that its key has no value any more.
+pub(super) fn is_end(message: &StoredMessage) -> bool {
+    [OPERATION, MARKER].iter().any(|name| message.headers.get(name).is_some())
+}
+
 /// Why a bucket did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum KvError {
@@ -91,8 +96,7 @@ impl Bus {
     ) -> Result<usize, KvError> {
         let mut old = Vec::new();
         let look = |message: StoredMessage| {
-            let gone = [OPERATION, MARKER].iter().any(|name| message.headers.get(name).is_some());
-            if !gone && message.at < before {
+            if !is_end(&message) && message.at < before {
                 old.push((message.subject, message.sequence));
             }
             ControlFlow::Continue(())
@@ -128,9 +132,7 @@ impl Bus {
         let mut found = BTreeMap::new();
         let keep = |message: StoredMessage| {
             if let Some(key) = message.subject.strip_prefix(&prefix) {
-                let gone =
-                    [OPERATION, MARKER].iter().any(|name| message.headers.get(name).is_some());
-                if gone {
+                if is_end(&message) {
                     found.remove(key);
                 } else {
                     found.insert(key.to_owned(), message.payload);

@@ -9,6 +9,8 @@ mod count;
 mod delivery;
 mod diagnose;
 mod ears;
+mod file;
+mod key;
 mod kv;
 mod lane;
 mod leader;
@@ -33,6 +35,8 @@ pub use connect::{
 pub use delivery::{Delivery, HandOut, Position};
 pub use diagnose::{AccountFill, Diagnosis, Lagging, SkillQueue, StreamFill};
 pub use ears::{Ears, ListenError, Topic};
+pub use file::{FileError, FileFacts, FileReader, FileWriter};
+pub use key::KeyValue;
 pub use kv::KvError;
 pub use lane::Ahead;
 pub use leader::InFlight;

@@ -85,7 +85,11 @@ impl Bus {
             done.merge(self.provision_bucket(&spec).await?);
         }
         done.merge(self.provision_objects(capacity.replicas).await?);
-        done.merge(self.provision_consumer(&topology::care_consumer(&subjects), sync).await?);
+        for spec in
+            [topology::care_consumer(&subjects), topology::push_consumer(&subjects, capacity)]
+        {
+            done.merge(self.provision_consumer(&spec, sync).await?);
+        }
         Ok(done)
     }
 

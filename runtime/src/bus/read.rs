@@ -21,9 +21,9 @@ const PAGE: usize = 256;
 const NUM_PENDING: &str = "Nats-Num-Pending";
 
 /// Some messages, and whether there are more behind them.
-struct Page {
-    messages: Vec<StoredMessage>,
-    more: bool,
+pub(super) struct Page {
+    pub(super) messages: Vec<StoredMessage>,
+    pub(super) more: bool,
 }
 /// Subjects asked for at once; the server refuses more than 1,024.
 const SUBJECTS_MAX: usize = 512;
@@ -170,7 +170,11 @@ impl Bus {
         Ok(self.direct_many(stream, body).await?.messages.pop())
     }
 
-    async fn direct_many(&self, stream: &str, body: serde_json::Value) -> Result<Page, ReadError> {
+    pub(super) async fn direct_many(
+        &self,
+        stream: &str,
+        body: serde_json::Value,
+    ) -> Result<Page, ReadError> {
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
         let fail = |reason: &str| self.read_error(stream, &subject, reason);
         let inbox = self.client.new_inbox();

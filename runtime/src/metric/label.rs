@@ -44,6 +44,17 @@ pub struct SweepLabel {
     pub result: SweepResult,
 }
 
+/// A request at a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabel {
+    /// The door: `jsonrpc`, `rest`, `grpc`, `card`, `file`, `plain`, `description`.
+    pub door: &'static str,
+    /// The operation, or `none` when it was not known.
+    pub operation: &'static str,
+    /// The HTTP status, or the one that belongs to the gRPC status.
+    pub status: u32,
+}
+
 macro_rules! values {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident = $text:literal,)* }) => {
         $(#[$doc])*

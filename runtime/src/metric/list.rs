@@ -10,17 +10,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::label::{BusErrorLabel, JobLabel, ProcessLabel, SkillLabel, SweepLabel};
+use super::label::{BusErrorLabel, JobLabel, ProcessLabel, RequestLabel, SkillLabel, SweepLabel};
 
 /// A metric's name, without the `_total` of a counter, and its help text.
 pub type Described = (&'static str, &'static str);
 
 /// The list, by group.
-pub const METRICS: [&[Described]; 5] = [
+pub const METRICS: [&[Described]; 7] = [
     SkillMetrics::LIST,
     NodeMetrics::LIST,
     BusMetrics::LIST,
     CoordinatorMetrics::LIST,
+    PushMetrics::LIST,
+    GatewayMetrics::LIST,
     ProcessMetrics::LIST,
 ];
 
@@ -112,6 +114,16 @@ group! {
 }
 
 group! {
+    /// How webhooks are told.
+    PushMetrics {
+        held: Gauge = Gauge::default, "weft_push_held", "Webhooks whose tasks this gateway waits for";
+        told: Counter = Counter::default, "weft_push_told", "Events that webhooks took";
+        failed: Counter = Counter::default, "weft_push_failed", "Calls to webhooks that failed";
+        disabled: Counter = Counter::default, "weft_push_disabled", "Webhooks given up because their endpoints failed too often";
+    }
+}
+
+group! {
     /// What a coordinator does.
     CoordinatorMetrics {
         wakes: Counter = Counter::default, "weft_coordinator_wakes", "Wakes handled: something happened that a task may wait for";
@@ -126,6 +138,18 @@ group! {
 }
 
 group! {
+    /// What a gateway's doors do.
+    GatewayMetrics {
+        requests: Family<RequestLabel, Counter> = Family::default, "weft_gateway_requests", "Requests answered or given up, by door, operation and status";
+        request_duration: Histogram = request_buckets, "weft_gateway_request_duration_seconds", "From the headers of a request to the last byte of its answer, streams left out";
+        open_streams: Gauge = Gauge::default, "weft_gateway_open_streams", "Streams of events that clients read now";
+        connections: Gauge = Gauge::default, "weft_gateway_connections", "Connections of clients that are open now";
+        refused: Counter = Counter::default, "weft_gateway_refused", "Requests without good credentials";
+        audit_entries: Counter = Counter::default, "weft_gateway_audit_entries", "Audit entries stored";
+    }
+}
+
+group! {
     /// What this process is and how its jobs do.
     ProcessMetrics {
         info: Family<ProcessLabel, Gauge> = Family::default, "weft_process_info", "1; the labels say what this process is";
@@ -135,6 +159,10 @@ group! {
 
 fn attempt_buckets() -> Histogram {
     Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0])
+}
+
+fn request_buckets() -> Histogram {
+    Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0])
 }
 
 fn commit_buckets() -> Histogram {

@@ -17,11 +17,12 @@ use prometheus_client::registry::Registry;
 use protocol::Skill;
 
 use label::{
-    BusErrorKind, BusErrorLabel, JobFailureCause, JobLabel, ProcessLabel, SkillLabel, SweepLabel,
-    SweepResult,
+    BusErrorKind, BusErrorLabel, JobFailureCause, JobLabel, ProcessLabel, RequestLabel, SkillLabel,
+    SweepLabel, SweepResult,
 };
 use list::{
-    BusMetrics, CoordinatorMetrics, NodeMetrics, ProcessMetrics, SkillFamilies, SkillMetrics,
+    BusMetrics, CoordinatorMetrics, GatewayMetrics, NodeMetrics, ProcessMetrics, PushMetrics,
+    SkillFamilies, SkillMetrics,
 };
 
 /// The content type of [`Metrics::encode`].
@@ -43,6 +44,10 @@ pub struct Metrics {
     pub bus: Arc<BusMetrics>,
     /// What a coordinator does.
     pub coordinator: Arc<CoordinatorMetrics>,
+    /// How webhooks are told.
+    pub push: Arc<PushMetrics>,
+    /// What a gateway's doors do.
+    pub gateway: Arc<GatewayMetrics>,
     /// What this process is and how its jobs do.
     pub process: Arc<ProcessMetrics>,
     skills: Arc<Skills>,
@@ -68,6 +73,8 @@ impl Metrics {
         let bus = BusMetrics::register(&mut registry);
         let node = NodeMetrics::register(&mut registry);
         let coordinator = CoordinatorMetrics::register(&mut registry);
+        let push = PushMetrics::register(&mut registry);
+        let gateway = GatewayMetrics::register(&mut registry);
         let families = SkillFamilies::register(&mut registry);
         let label =
             ProcessLabel { role: role.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
@@ -75,6 +82,8 @@ impl Metrics {
         for kind in BusErrorKind::ALL {
             drop(bus.errors.get_or_create(&BusErrorLabel { kind: *kind }));
         }
+        let send = RequestLabel { door: "jsonrpc", operation: "send", status: 200 };
+        drop(gateway.requests.get_or_create(&send));
         for result in SweepResult::ALL {
             drop(coordinator.sweep_results.get_or_create(&SweepLabel { result: *result }));
         }
@@ -82,6 +91,8 @@ impl Metrics {
             node: Arc::new(node),
             bus: Arc::new(bus),
             coordinator: Arc::new(coordinator),
+            gateway: Arc::new(gateway),
+            push: Arc::new(push),
             process: Arc::new(process),
             skills: Arc::new(Skills { families, known: DashMap::new(), max }),
             registry: Arc::new(registry),

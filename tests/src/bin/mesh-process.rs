@@ -1,10 +1,12 @@
-//! A node or a coordinator for the suites: the same roles that the shipped binaries run.
+//! A node, a coordinator or a gateway for the suites: the same roles that the shipped binaries run.
 #![expect(clippy::print_stdout, reason = "the harness reads the ready line from standard output")]
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 
 use agent_node::role::NodeRole;
 use coordinator::role::CoordinatorRole;
+use gateway::role::GatewayRole;
 use protocol::NodeName;
 use runtime::config::Settings;
 use runtime::telemetry::{self, TelemetryOptions};
@@ -33,13 +35,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 base: ".".into(),
                 kinds: weft_tests::play::KINDS,
             };
-            let ready = |ready: agent_node::role::Ready| say(ready.http);
+            let ready = |ready: agent_node::role::Ready| say(ready.http, None);
             agent_node::role::run(role, stop.clone(), ready).await.map_err(Box::from)
+        } else if orders.role == "gateway" {
+            let role = GatewayRole { bus, settings, name, listen: None, http: None };
+            let ready = |ready: gateway::role::Ready| say(ready.http, Some(ready.listen));
+            gateway::role::run(role, stop.clone(), ready).await.map_err(Box::from)
         } else {
             let system = orders.system.map(|url| bus_settings(&url, "coordinator"));
             let role =
                 CoordinatorRole { bus, system, settings, name, http: None, sync_always: None };
-            let ready = |ready: coordinator::role::Ready| say(ready.http);
+            let ready = |ready: coordinator::role::Ready| say(ready.http, None);
             coordinator::role::run(role, stop.clone(), ready).await.map_err(Box::from)
         }
     };
@@ -56,8 +62,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     ended
 }
 
-fn say(http: Option<std::net::SocketAddr>) {
-    let line = ReadyLine { http: http.map(|address| address.to_string()) };
+fn say(http: Option<SocketAddr>, listen: Option<SocketAddr>) {
+    let text = |address: SocketAddr| address.to_string();
+    let line = ReadyLine { http: http.map(text), listen: listen.map(text) };
     println!("{}", serde_json::to_string(&line).unwrap_or_default());
     std::io::stdout().flush().ok();
 }

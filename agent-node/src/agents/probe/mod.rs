@@ -139,6 +139,7 @@ impl Agent for Probe {
             description: "Does what its input says, misbehaving included.".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             tags: vec!["drill".to_owned()],
+            ..About::default()
         }
     }
 

@@ -111,7 +111,8 @@ pub enum FromProgram {
 }
 
 /// What a program says about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Hello {
     /// The version of these lines that it speaks.
     pub protocol: u32,
@@ -121,6 +122,18 @@ pub struct Hello {
     pub description: Option<String>,
     /// Its own version.
     pub version: Option<String>,
+    /// Words to find it by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Inputs that work.
+    #[serde(default)]
+    pub examples: Vec<String>,
+    /// Media types it reads.
+    #[serde(default)]
+    pub input_modes: Vec<String>,
+    /// Media types it writes.
+    #[serde(default)]
+    pub output_modes: Vec<String>,
 }
 
 /// How important a log line is.

@@ -41,12 +41,15 @@ fn every_line_is_read_and_unknown_fields_are_ignored() {
     let result = |parts| FromProgram::Result(ResultLine { parts, task: None });
     for (line, expected) in [
         (
-            r#"{"type":"hello","protocol":1,"version":"2","later":{}}"#,
+            r#"{"type":"hello","protocol":1,"version":"2","later":{},"tags":["text"],"inputModes":["text/plain"]}"#,
             FromProgram::Hello(Hello {
                 protocol: 1,
                 name: None,
                 description: None,
                 version: Some("2".to_owned()),
+                tags: vec!["text".to_owned()],
+                input_modes: vec!["text/plain".to_owned()],
+                ..Hello::default()
             }),
         ),
         (

@@ -62,6 +62,9 @@ struct Described {
     description: Option<String>,
     version: Option<String>,
     tags: Vec<String>,
+    examples: Vec<String>,
+    input_modes: Vec<String>,
+    output_modes: Vec<String>,
 }
 
 impl ProcessAgent {
@@ -82,6 +85,9 @@ impl ProcessAgent {
                 description: settings.description.clone(),
                 version: settings.version.clone(),
                 tags: settings.tags.clone(),
+                examples: settings.examples.clone(),
+                input_modes: settings.input_modes.clone(),
+                output_modes: settings.output_modes.clone(),
             },
             input_schema: checked.input_schema,
             output_schema: checked.output_schema,
@@ -99,16 +105,19 @@ impl ProcessAgent {
 
 impl AnyAgent for ProcessAgent {
     fn about(&self) -> About {
-        let hello = self.pool.hello();
-        let (name, description, version) =
-            hello.map(|h| (h.name, h.description, h.version)).unwrap_or_default();
-        let Described { name: n, description: d, version: v, tags } = &self.about;
+        let hello = self.pool.hello().unwrap_or_default();
+        let own = &self.about;
+        let list =
+            |own: &[String], said: Vec<String>| if own.is_empty() { said } else { own.to_vec() };
         About {
             kind: "process".to_owned(),
-            name: n.clone().or(name).unwrap_or_else(|| self.pool.launch.agent.clone()),
-            description: d.clone().or(description).unwrap_or_default(),
-            version: v.clone().or(version).unwrap_or_default(),
-            tags: tags.clone(),
+            name: own.name.clone().or(hello.name).unwrap_or_else(|| self.pool.launch.agent.clone()),
+            description: own.description.clone().or(hello.description).unwrap_or_default(),
+            version: own.version.clone().or(hello.version).unwrap_or_default(),
+            tags: list(&own.tags, hello.tags),
+            examples: list(&own.examples, hello.examples),
+            input_modes: list(&own.input_modes, hello.input_modes),
+            output_modes: list(&own.output_modes, hello.output_modes),
         }
     }
 

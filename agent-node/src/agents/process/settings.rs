@@ -88,9 +88,18 @@ pub struct ProcessSettings {
     pub description: Option<String>,
     /// Its version; by default what its `hello` says.
     pub version: Option<String>,
-    /// Words to find it by.
+    /// Words to find it by; by default what its `hello` says, and so the next three.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Inputs that work.
+    #[serde(default)]
+    pub examples: Vec<String>,
+    /// Media types it reads.
+    #[serde(default)]
+    pub input_modes: Vec<String>,
+    /// Media types it writes.
+    #[serde(default)]
+    pub output_modes: Vec<String>,
     /// What it takes.
     pub input_schema: Option<SchemaSource>,
     /// What it gives.
@@ -115,6 +124,9 @@ impl ProcessSettings {
             description: None,
             version: None,
             tags: Vec::new(),
+            examples: Vec::new(),
+            input_modes: Vec::new(),
+            output_modes: Vec::new(),
             input_schema: None,
             output_schema: None,
         }
@@ -180,6 +192,14 @@ pub enum SettingFault {
         setting: &'static str,
         /// The name.
         name: String,
+    },
+    /// Something that is no media type.
+    #[error("{setting}: {mode:?} is no media type such as text/plain, image/* or */*")]
+    MediaType {
+        /// `input_modes` or `output_modes`.
+        setting: &'static str,
+        /// The text.
+        mode: String,
     },
     /// A line limit that makes no sense.
     #[error("line_bytes_max is {bytes}, and must be from 1024 to 67108864")]
@@ -275,6 +295,14 @@ pub(super) fn check(
             faults.push(SettingFault::VariableName { setting, name: name.clone() });
         }
     }
+    let modes = settings.input_modes.iter().map(|mode| ("input_modes", mode));
+    for (setting, mode) in
+        modes.chain(settings.output_modes.iter().map(|mode| ("output_modes", mode)))
+    {
+        if !is_media_type(mode) {
+            faults.push(SettingFault::MediaType { setting, mode: mode.clone() });
+        }
+    }
     if !LINE_BYTES_RANGE.contains(&settings.line_bytes_max) {
         faults.push(SettingFault::LineBytes { bytes: settings.line_bytes_max });
     }
@@ -308,6 +336,12 @@ pub(super) fn check(
         stop_grace: settings.stop_grace,
     };
     Ok(Checked { launch, input_schema, output_schema })
+}
+
+/// Whether a text is two parts around a slash, as media types are.
+fn is_media_type(text: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && !part.contains(char::is_whitespace);
+    text.split_once('/').is_some_and(|(kind, rest)| part(kind) && part(rest))
 }
 
 /// The absolute path of the program, which must be executable.

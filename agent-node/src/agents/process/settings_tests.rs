@@ -18,7 +18,7 @@ fn a_command_is_enough_and_every_setting_is_known() {
     let full = read(json!({"command": ["sh", "-c", "true"], "mode": "once", "cwd": "/", "env": {"A": "b"},
         "pass_env": ["TOKEN"], "line_bytes_max": 2048, "start_timeout": "10s",
         "write_timeout": "1m 30s", "stop_grace": "500ms", "name": "n", "description": "d", "version": "1",
-        "tags": ["t"], "input_schema": {"type": "string"}, "output_schema": "out.json"}))
+        "tags": ["t"], "examples": ["e"], "input_modes": ["text/plain"], "output_modes": ["*/*"], "input_schema": {"type": "string"}, "output_schema": "out.json"}))
     .unwrap();
     assert_eq!((full.mode, full.start_timeout), (Mode::Once, Some(Duration::from_secs(10))));
     assert_eq!(full.write_timeout, Duration::from_secs(90));
@@ -78,18 +78,19 @@ fn all_faults_are_reported_together() {
     std::fs::write(directory.path().join("bad.json"), "{").unwrap();
     let settings =
         read(json!({"command": [], "cwd": "none", "env": {"A=B": "secret"}, "pass_env": [""],
-        "line_bytes_max": 10, "input_schema": "bad.json", "output_schema": {"type": "nonsense"}}))
+        "line_bytes_max": 10, "output_modes": ["text"], "input_schema": "bad.json", "output_schema": {"type": "nonsense"}}))
         .unwrap();
     let Err(error) = check("counter", &settings, directory.path(), &own()) else {
         panic!("nothing wrong")
     };
     let text = error.to_string();
-    assert_eq!(error.faults.len(), 7, "{text}");
+    assert_eq!(error.faults.len(), 8, "{text}");
     for part in [
         "agent \"counter\": ",
         "env: \"A=B\" cannot be the name",
         "pass_env: \"\" cannot be the name",
         "line_bytes_max is 10",
+        "output_modes: \"text\" is no media type",
         "cwd: there is no directory",
         "command is empty",
         "input_schema: cannot read",

@@ -29,12 +29,16 @@ use roles::{Mesh, RoleEnded};
 
 /// Where a NATS client looks first.
 const NATS_PORT: u16 = 4222;
+/// Where people look for HTTP.
+const GATEWAY_PORT: u16 = 8080;
+/// The read model's file, beside the server's data.
+const READ_MODEL: &str = "tasks.sqlite";
 /// Logs stay out of the way of what is said to the reader.
 const LOG_FILTER: &str = "warn";
 /// How long the last spans may take.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// Run a whole mesh here: nats-server, coordinator and a node with the skill echo
+/// Run a whole mesh here: nats-server, coordinator, gateway and a node with the skill echo
 ///
 /// A nats-server is taken from PATH or the cache, or downloaded into the cache. It listens on this machine only
 /// and lets everybody in.
@@ -46,6 +50,9 @@ pub(crate) struct Dev {
     /// Port of the coordinator's health and metrics, the node takes the next one [default: free ones]
     #[arg(long, value_name = "PORT")]
     http: Option<u16>,
+    /// Port of the gateway: A2A and REST; 0 takes a free one [default: 8080, or a free one if that is taken]
+    #[arg(long, value_name = "PORT")]
+    gateway_port: Option<u16>,
     /// Keep the data there [default: a temporary directory that is removed at the end]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -161,13 +168,16 @@ impl Dev {
         &self,
         mesh: &mut Mesh,
         data: &Data,
-        settings: Settings,
+        mut settings: Settings,
         printer: &mut Printer,
         ready_file: Option<ReadyFile>,
         stop: &CancellationToken,
     ) -> Result<(), DevError> {
+        // The gateway's lists come from it.
+        let model = || data.path().join(READ_MODEL);
+        settings.coordinator.read_model.get_or_insert_with(model);
         let started = tokio::select! {
-            started = mesh.start(settings, self.config.base(), self.http, self.name.clone()) => started,
+            started = mesh.start(settings, self.config.base(), self.http, self.name.clone(), self.listen()) => started,
             () = stop.cancelled() => return Ok(()),
         };
         let addresses = mesh.addresses(started?, data.path());
@@ -179,6 +189,12 @@ impl Dev {
             () = stop.cancelled() => Ok(()),
             ended = mesh.ended() => Err(ended.into()),
         }
+    }
+
+    /// Where the gateway's doors are.
+    fn listen(&self) -> String {
+        let usual = if is_free(GATEWAY_PORT) { GATEWAY_PORT } else { 0 };
+        format!("127.0.0.1:{}", self.gateway_port.unwrap_or(usual))
     }
 
     async fn start_server(&self, found: &Found, data: &Data) -> Result<ServerChild, StartError> {

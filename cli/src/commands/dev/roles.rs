@@ -1,4 +1,4 @@
-//! The coordinator and the node of `weft dev`, side by side in one process.
+//! The coordinator, the node and the gateway of `weft dev`, side by side in one process.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use agent_node::role::NodeRole;
 use coordinator::role::CoordinatorRole;
+use gateway::role::GatewayRole;
 use protocol::NodeName;
 use protocol::id::Skill;
 use protocol::topology::Capacity;
@@ -42,7 +43,7 @@ struct Role {
     end: Option<oneshot::Receiver<Result<(), String>>>,
 }
 
-/// Both roles.
+/// All roles.
 pub(super) struct Mesh {
     jobs: Supervisor,
     base: Addresses,
@@ -51,12 +52,14 @@ pub(super) struct Mesh {
     sync_always: bool,
     coordinator: Option<Role>,
     node: Option<Role>,
+    gateway: Option<Role>,
 }
 
-/// Where the roles serve health and metrics.
+/// Where the roles serve health and metrics, and the gateway its doors.
 pub(super) struct Started {
     coordinator: Option<SocketAddr>,
     node: Option<SocketAddr>,
+    gateway: Option<SocketAddr>,
 }
 
 /// Settings of a mesh for several machines, cut down to one server on one machine.
@@ -64,6 +67,8 @@ pub(super) fn for_one_machine(mut settings: Settings) -> Settings {
     let default = Capacity::default();
     let capacity = &mut settings.capacity;
     capacity.replicas = 1;
+    settings.gateway.open = true;
+    settings.gateway.push.allow_local = true;
     if capacity.inbox_bytes_max == default.inbox_bytes_max {
         capacity.inbox_bytes_max = INBOX_BYTES;
     }
@@ -111,6 +116,7 @@ impl Mesh {
                 monitor: server.monitor_url(),
                 coordinator_http: None,
                 node_http: None,
+                gateway: None,
                 pid: std::process::id(),
                 nats_server_pid: server.pid(),
                 data_dir: PathBuf::new(),
@@ -124,16 +130,18 @@ impl Mesh {
             sync_always,
             coordinator: None,
             node: None,
+            gateway: None,
         }
     }
 
-    /// Starts the coordinator, and once it is ready the node.
+    /// Starts the coordinator, and once it is ready the node, and then the gateway at `listen`.
     pub(super) async fn start(
         &mut self,
         settings: Settings,
         base: PathBuf,
         http: Option<u16>,
         name: Option<NodeName>,
+        listen: String,
     ) -> Result<Started, RoleEnded> {
         let address = |port: u16| Some(format!("127.0.0.1:{port}"));
         let port = http.unwrap_or(0);
@@ -151,6 +159,13 @@ impl Mesh {
             http: address(port),
             sync_always: Some(self.sync_always),
         };
+        let gateway = GatewayRole {
+            bus: bus("gateway"),
+            settings: settings.clone(),
+            name: None,
+            listen: Some(listen),
+            http: None,
+        };
         let node =
             NodeRole { bus: bus("node"), settings, name, http: address(next), base, kinds: &[] };
         let coordinator = Role::start(&self.jobs, "coordinator", |stop, ready| async move {
@@ -163,7 +178,12 @@ impl Mesh {
             agent_node::role::run(node, stop, tell).await.map_err(|error| because(&error))
         });
         let node_http = self.node.insert(node).ready().await?;
-        Ok(Started { coordinator: coordinator_http, node: node_http })
+        let gateway = Role::start(&self.jobs, "gateway", |stop, ready| async move {
+            let tell = |up: gateway::role::Ready| tell_ready(ready, Some(up.listen));
+            gateway::role::run(gateway, stop, tell).await.map_err(|error| because(&error))
+        });
+        let gateway = self.gateway.insert(gateway).ready().await?;
+        Ok(Started { coordinator: coordinator_http, node: node_http, gateway })
     }
 
     /// Everything that others need to know.
@@ -172,6 +192,7 @@ impl Mesh {
         Addresses {
             coordinator_http: url(started.coordinator),
             node_http: url(started.node),
+            gateway: url(started.gateway),
             data_dir: data_dir.to_owned(),
             ..self.base.clone()
         }
@@ -182,12 +203,13 @@ impl Mesh {
         tokio::select! {
             ended = Role::ended(&mut self.coordinator) => ended,
             ended = Role::ended(&mut self.node) => ended,
+            ended = Role::ended(&mut self.gateway) => ended,
         }
     }
 
     /// Ends the roles: in good order, or at once because something they need is gone.
     pub(super) async fn stop(&mut self, in_order: bool) {
-        let roles = [self.node.take(), self.coordinator.take()];
+        let roles = [self.gateway.take(), self.node.take(), self.coordinator.take()];
         if !in_order {
             for role in roles.iter().flatten() {
                 role.stop.cancel();
