@@ -28,6 +28,9 @@ const TABLES: &str = "
     CREATE TABLE feed (stream TEXT PRIMARY KEY, sequence INTEGER NOT NULL, created TEXT NOT NULL) WITHOUT ROWID;
 ";
 
+/// How much of the file the reader maps.
+const MAPPED_BYTES_MAX: i64 = 1 << 30;
+
 /// Which stream a batch was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feed {
@@ -91,6 +94,8 @@ impl Projection {
         };
         let reader = Connection::open(path).map_err(fail)?;
         reader.pragma_update(None, "query_only", true).map_err(fail)?;
+        // Each commit empties the reader's cache, and every list counts: read where the file is mapped, not page by page.
+        reader.pragma_update(None, "mmap_size", MAPPED_BYTES_MAX).map_err(fail)?;
         Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 
