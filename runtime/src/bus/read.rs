@@ -103,12 +103,10 @@ impl Bus {
         subject: &str,
         body: Bytes,
     ) -> Result<Option<StoredMessage>, ReadError> {
-        let request = async_nats::Request::new().payload(body).timeout(Some(REQUEST_TIMEOUT));
         let answer = self
-            .client
-            .send_request(subject.to_owned(), request)
+            .question(subject.to_owned(), async_nats::HeaderMap::new(), body)
             .await
-            .map_err(|error| self.read_error(stream, subject, &error.to_string()))?;
+            .map_err(|why| self.read_error(stream, subject, &why.to_string()))?;
         match answer.status.map(|status| status.as_u16()) {
             None => Ok(read_direct(answer)),
             Some(404) => Ok(None),
