@@ -219,10 +219,13 @@ impl Scribe {
         let mut state = self.state.lock().await;
         self.settle_in_flight(&mut state).await?;
         let mut after = state.log.clone();
-        after.apply(0, self.next_entry(&state, event.clone())?).map_err(broken)?;
+        let mut entry = self.next_entry(&state, event.clone())?;
+        entry.origin.clone_from(&state.origin);
+        after.apply(0, entry).map_err(broken)?;
         self.append_locked(&mut state, event, letter(&after)).await
     }
 
+    /// The entry that is next, but for what the first one says about the task.
     fn next_entry(&self, state: &State, event: Event) -> Result<Entry, Stop> {
         let terminal = event.kind().is_terminal();
         let begins = !state.begun && self.attempt > 0 && !terminal;
@@ -231,7 +234,7 @@ impl Scribe {
             at: self.clock.now(),
             by: self.node.clone(),
             attempt: self.attempt,
-            origin: state.origin.clone(),
+            origin: None,
             agent: if begins { self.version() } else { None },
             spent: None,
             driver: if begins { self.driver } else { None },
@@ -240,7 +243,9 @@ impl Scribe {
         let origin = state.origin.as_ref().or(state.log.origin.as_ref());
         if terminal && origin.is_some_and(|origin| origin.budget.is_some()) {
             let mut after = state.log.clone();
-            after.apply(0, entry.clone()).map_err(broken)?;
+            let mut last = entry.clone();
+            last.origin.clone_from(&state.origin);
+            after.apply(0, last).map_err(broken)?;
             entry.spent = Some(after.account.total());
         }
         Ok(entry)
@@ -254,9 +259,15 @@ impl Scribe {
     ) -> Result<(), Stop> {
         self.settle_in_flight(state).await?;
         let letter = letter.map(|letter| self.outgoing_letter(&letter)).transpose()?;
-        let entry = self.next_entry(state, event)?;
-        let payload = encode(&entry)?;
-        state.origin = None;
+        let mut entry = self.next_entry(state, event)?;
+        entry.origin = state.origin.take();
+        let payload = match encode(&entry) {
+            Ok(payload) => payload,
+            Err(stop) => {
+                state.origin = entry.origin;
+                return Err(stop);
+            }
+        };
         state.in_flight = Some(InFlight { entry, payload, letter });
         self.settle_in_flight(state).await
     }

@@ -120,7 +120,7 @@ impl Submission {
 
     fn headers(&self) -> Headers {
         let mut headers = Headers::new();
-        let mut put = |name: &str, value: Option<&str>| {
+        let mut put = |name: &'static str, value: Option<&str>| {
             if let Some(value) = value {
                 headers.push(name, value);
             }

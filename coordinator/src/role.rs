@@ -132,6 +132,8 @@ pub async fn run(
             "a setting on the server differs"
         );
     }
+    // Without it messages go one by one.
+    bus.gather(&jobs).await.ok();
     let logs = Logs { bus: bus.clone(), clock: Clock::system(), by: name.clone() };
     let system =
         role.system.map(|settings| System { settings, first: system, check: system_check });

@@ -3,18 +3,17 @@
 //! It looks again and again rather than being told: what is taken in is always read from the streams, in order, and nothing
 //! can be missed.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::bus::{Bus, ReadError, StoredMessage};
+use runtime::bus::{Bus, ReadError};
 use tokio_util::sync::CancellationToken;
 
 use crate::row::change;
 use crate::store::{Feed, Projection, StoreError};
 
 /// Messages taken in together.
-const BATCH: usize = 2_048;
+const BATCH: usize = 8_192;
 /// How often the streams are looked at although nobody asks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -85,25 +84,21 @@ async fn catch_up(
         Feed::Log => (&bus.names().log, bus.subjects().all_logs()),
     };
     let created = bus.stream_created(stream).await.map_err(Behind::Read)?;
-    let mut position = projection.position(feed, &created)?;
-    while !stop.is_cancelled() {
-        let mut batch: Vec<StoredMessage> = Vec::with_capacity(BATCH);
-        bus.scan(stream, &filter, position + 1, |message| {
-            batch.push(message);
-            if batch.len() < BATCH { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })
-        .await
-        .map_err(Behind::Read)?;
-        // Only what was seen counts: a replica that lags ends early, and the next look goes on there.
-        let Some(last) = batch.last() else { return Ok(()) };
-        let full = batch.len() >= BATCH;
-        position = last.sequence;
+    let position = projection.position(feed, &created)?;
+    let filter = filter.as_str();
+    let read =
+        |from| async move { bus.page(stream, filter, from, BATCH).await.map_err(Behind::Read) };
+    let mut page = read(position + 1).await?;
+    // Only what was seen counts: a replica that lags ends early, and the next look goes on there.
+    while let Some(position) = page.messages.last().map(|last| last.sequence) {
+        let more = page.more && !stop.is_cancelled();
         let (projection, subjects) = (Arc::clone(projection), Arc::clone(bus.subjects()));
+        // Taken in while the next batch is on its way.
         let applying = tokio::task::spawn_blocking(move || {
-            let changes: Vec<_> =
-                batch.iter().filter_map(|message| change(&subjects, message)).collect();
-            projection.apply(feed, &changes, position)
+            let changes = page.messages.iter().filter_map(|message| change(&subjects, message));
+            projection.apply(feed, &changes.collect::<Vec<_>>(), position)
         });
+        let next = if more { Some(read(position + 1).await) } else { None };
         match applying.await {
             Ok(applied) => applied?,
             // Only a panic or the end of the runtime ends such a job early; the batch is read again.
@@ -112,9 +107,8 @@ async fn catch_up(
                 return Ok(());
             }
         }
-        if !full {
-            return Ok(());
-        }
+        let Some(next) = next else { return Ok(()) };
+        page = next?;
     }
     Ok(())
 }

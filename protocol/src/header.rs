@@ -2,6 +2,8 @@
 //!
 //! Names are append-only. Lookups ignore case, as stock clients differ in it.
 
+use std::borrow::Cow;
+
 /// `Nats-Msg-Id`: transport dedup within the stream's window.
 pub const MSG_ID: &str = "Nats-Msg-Id";
 /// The fence: the append is refused unless the subject's last sequence is this.
@@ -69,7 +71,7 @@ pub const BAGGAGE: &str = "baggage";
 
 /// The headers of one message, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Headers(Vec<(String, String)>);
+pub struct Headers(Vec<(Cow<'static, str>, String)>);
 
 impl Headers {
     /// No headers.
@@ -85,20 +87,25 @@ impl Headers {
     }
 
     /// Adds a header.
-    pub fn push(&mut self, name: &str, value: impl Into<String>) {
-        self.0.push((name.to_owned(), value.into()));
+    pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+        self.0.push((name.into(), value.into()));
     }
 
     /// Adds a header, as a chain.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.push(name, value);
         self
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (&**name, value.as_str()))
+    }
+
+    /// All of them, with the names as they are held: those that the code names cost nothing to hand on.
+    pub fn held(&self) -> impl Iterator<Item = (&Cow<'static, str>, &str)> {
+        self.0.iter().map(|(name, value)| (name, value.as_str()))
     }
 
     /// Whether there is none.
@@ -116,6 +123,6 @@ impl Headers {
 
 impl FromIterator<(String, String)> for Headers {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
+        Self(pairs.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 }

@@ -196,7 +196,7 @@ fn odd_headers_that_are_fine_are_read() {
         ("", "", "s17", None),
     ] {
         // Of two headers of one name the first counts, in any case.
-        let headers = Headers::new().with(name, value).with(&name.to_uppercase(), "?");
+        let headers = Headers::new().with(name, value).with(name.to_uppercase(), "?");
         let read = envelope("weft.task.echo", &headers).unwrap();
         assert_eq!((read.task.as_str(), read.deadline), (task, deadline), "{name}: {value:?}");
     }

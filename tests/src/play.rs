@@ -174,16 +174,21 @@ async fn work(context: &Context, ms: u64) -> Result<(), Stop> {
     }
 }
 
+/// Leaves a mark and takes a time.
+async fn effect(
+    context: &Context,
+    file: Option<&PathBuf>,
+    name: &str,
+    ms: u64,
+) -> Result<Value, Stop> {
+    mark(context, file, name)?;
+    work(context, ms).await?;
+    Ok(json!(name))
+}
+
 async fn play(context: &Context, file: Option<&PathBuf>, act: Act) -> Result<Value, Stop> {
     match act {
-        Act::Step { name, ms } => {
-            let effect = async {
-                mark(context, file, &name)?;
-                work(context, ms).await?;
-                Ok(json!(name))
-            };
-            context.step(&name, effect).await
-        }
+        Act::Step { name, ms } => context.step(&name, effect(context, file, &name, ms)).await,
         Act::Work { ms } => work(context, ms).await.map(|()| Value::Null),
         Act::Sleep { name, ms } => {
             context.sleep(&name, Duration::from_millis(ms)).await.map(|()| json!(name))
@@ -223,11 +228,7 @@ async fn play(context: &Context, file: Option<&PathBuf>, act: Act) -> Result<Val
             Ok(ends.into_iter().map(end).collect())
         }
         Act::StepOrMessage { name, ms } => {
-            let effect = async {
-                mark(context, file, &name)?;
-                work(context, ms).await?;
-                Ok(json!(name))
-            };
+            let effect = effect(context, file, &name, ms);
             Ok(match context.step_or_message(&name, effect).await? {
                 Interrupted::Done(value) => value,
                 Interrupted::Message(message) => json!({ "said": value_of(&message.parts) }),

@@ -1,6 +1,10 @@
 //! Agent cards in front of a real mesh: who is on them, how they are cached, who vouches for them, who sees more.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail the test that calls them"
+)]
 
 use std::collections::BTreeMap;
 

@@ -63,7 +63,7 @@ pub(super) fn request(method: &str, params: &Value) -> Bytes {
     json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string().into()
 }
 
-/// A blocking SendMessage of so many bytes.
+/// A blocking `SendMessage` of so many bytes.
 pub(super) fn message(bytes: usize) -> Bytes {
     let part = json!({"text": "x".repeat(bytes)});
     let message = json!({"messageId": "m1", "role": "ROLE_USER", "parts": [part]});

@@ -1,4 +1,4 @@
-//! What the gateway costs: a blocking SendMessage beside the bus and beside the reference server, open streams, lists.
+//! What the gateway costs: a blocking `SendMessage` beside the bus and beside the reference server, open streams, lists.
 
 mod door;
 mod lists;

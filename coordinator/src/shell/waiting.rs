@@ -18,7 +18,9 @@ use super::log::{Cancels, LogError, kind_of};
 use crate::engine::children::{self, Child, Join};
 use crate::engine::wake::{self, Look, Wake};
 
-/// Children asked for in one go.
+/// Children that the leader is asked about first when all have to end: one that is open settles it.
+const WITNESSES: usize = 8;
+/// Children that it is asked about in one go, once the replicas have told of all the ends they know.
 const ASK_AHEAD: usize = 64;
 
 impl Care {
@@ -145,29 +147,42 @@ impl Care {
     ) -> Result<Option<Event>, LogError> {
         let children = log.children_at(position);
         let mut known = vec![Child::Unknown; children.len()];
-        if enough.is_some() {
+        if enough.is_none() {
+            self.ask_leader(owner, children, &mut known, WITNESSES).await?;
+        }
+        if children::join(&known, enough) == Join::Ask {
             self.ask_replicas(owner, children, &mut known).await?;
         }
         loop {
             match children::join(&known, enough) {
                 Join::Resume(event) => return Ok(Some(*event)),
                 Join::Wait => return Ok(None),
-                Join::Ask => {}
-            }
-            // The last child usually ends late, so it is the first to ask.
-            let unknown = known.iter().enumerate().rev().filter(|(_, one)| **one == Child::Unknown);
-            let asked: Vec<_> = unknown.map(|(at, _)| at).take(ASK_AHEAD).collect();
-            let looks = asked.into_iter().filter_map(|at| {
-                let child = children.get(at)?;
-                Some(async move { (at, self.logs.last_kind(owner, &child.task).await) })
-            });
-            for (at, last) in futures_util::future::join_all(looks).await {
-                let state = last?.and_then(ended).unwrap_or(Child::Open);
-                if let Some(slot) = known.get_mut(at) {
-                    *slot = state;
-                }
+                Join::Ask => self.ask_leader(owner, children, &mut known, ASK_AHEAD).await?,
             }
         }
+    }
+
+    /// Asks the leader about the last `count` of those nobody knows about: the last child usually ends late.
+    async fn ask_leader(
+        &self,
+        owner: &Owner,
+        children: &[protocol::entry::Child],
+        known: &mut [Child],
+        count: usize,
+    ) -> Result<(), LogError> {
+        let unknown = known.iter().enumerate().rev().filter(|(_, one)| **one == Child::Unknown);
+        let asked: Vec<_> = unknown.map(|(at, _)| at).take(count).collect();
+        let looks = asked.into_iter().filter_map(|at| {
+            let child = children.get(at)?;
+            Some(async move { (at, self.logs.last_kind(owner, &child.task).await) })
+        });
+        for (at, last) in futures_util::future::join_all(looks).await {
+            let state = last?.and_then(ended).unwrap_or(Child::Open);
+            if let Some(slot) = known.get_mut(at) {
+                *slot = state;
+            }
+        }
+        Ok(())
     }
 
     /// Marks the children that any replica knows to have ended: an end is final, however stale the rest is.

@@ -77,7 +77,7 @@ async fn entrance(State(doors): State<Doors>, request: Request) -> Response {
     let used = negotiate::used(&named);
     let called = call(&doors, &route, &request, &request_id, named);
     let mut response = match called {
-        Ok(call) => through(&doors, call, &route, request).await,
+        Ok(call) => Box::pin(through(&doors, call, &route, request)).await,
         Err(error) => refusal(&route, &error),
     };
     let headers = response.headers_mut();

@@ -6,7 +6,8 @@
 use protocol::header::{BATCH_COMMIT, BATCH_ID, BATCH_SEQUENCE};
 use protocol::limits::BATCH_MESSAGES_MAX;
 
-use super::{Bus, Outgoing, StoreError, Stored};
+use super::store::read_answer;
+use super::{Bus, Outgoing, REQUEST_TIMEOUT, StoreError, Stored};
 
 impl Bus {
     /// Stores the messages with consecutive sequences; answers where the first one is.
@@ -37,7 +38,11 @@ impl Bus {
         let mut headers = batch_headers(&last, &id, count);
         headers.insert(BATCH_COMMIT, "1");
         let request = async_nats::Request::new().headers(headers).payload(last.payload);
-        let stored = self.await_answer(last.subject, request).await?;
+        let request = request.timeout(Some(REQUEST_TIMEOUT));
+        let stored = match self.client.send_request(last.subject.clone(), request).await {
+            Ok(answer) => read_answer(&answer.payload)?,
+            Err(error) => return Err(self.unanswered(last.subject, error.into())),
+        };
         let before = u64::try_from(count - 1).unwrap_or(u64::MAX);
         Ok(Stored { sequence: stored.sequence.saturating_sub(before), ..stored })
     }

@@ -62,14 +62,10 @@ impl Bus {
         body: serde_json::Value,
     ) -> Result<Option<LeaderMessage>, ReadError> {
         let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
-        let request = async_nats::Request::new()
-            .payload(body.to_string().into())
-            .timeout(Some(REQUEST_TIMEOUT));
         let answer = self
-            .client
-            .send_request(subject.clone(), request)
+            .question(subject.clone(), async_nats::HeaderMap::new(), body.to_string().into())
             .await
-            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
+            .map_err(|why| self.read_error(stream, &subject, &why.to_string()))?;
         let answer: LeaderAnswer = serde_json::from_slice(&answer.payload)
             .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
         match (answer.message, answer.error) {

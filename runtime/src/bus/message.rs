@@ -1,5 +1,8 @@
 //! Messages as they come and go on core NATS.
 
+use std::borrow::Cow;
+
+use async_nats::HeaderName;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use protocol::TaskId;
@@ -44,8 +47,11 @@ pub(super) fn read_headers(map: &async_nats::HeaderMap) -> Headers {
 
 pub(super) fn write_headers(headers: &Headers) -> async_nats::HeaderMap {
     let mut map = async_nats::HeaderMap::new();
-    for (name, value) in headers.iter() {
-        map.append(name, value);
+    for (name, value) in headers.held() {
+        match name {
+            Cow::Borrowed(name) => map.append(HeaderName::from_static(name), value),
+            Cow::Owned(name) => map.append(name.as_str(), value),
+        }
     }
     map
 }

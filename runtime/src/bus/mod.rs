@@ -44,7 +44,7 @@ pub use message::{AskError, Glimpse, Message, SubscribeError, Subscription};
 pub use objects::ObjectError;
 pub use provision::{Difference, ProvisionError, Provisioned, SYNC_ALWAYS, SYNC_INTERVAL};
 pub use pull::{ConsumerFacts, PullError, Pulled, Puller};
-pub use read::{ReadError, StoredMessage, StreamState};
+pub use read::{Page, ReadError, StoredMessage, StreamState};
 pub use store::{Outgoing, StoreError, Stored};
 pub use system::{ClientEvent, ClientEvents, ClientGone, ClientLink, RollCall, SystemBus};
 

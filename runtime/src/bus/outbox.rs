@@ -2,7 +2,7 @@
 //!
 //! The scheduler runs the client's connection right after the job that gave it something to send, so each message of
 //! many jobs would be a write of its own, here and at the server. What is put into the outbox waits until no other job
-//! can go on, and then goes out together; a lone message does not wait. The answers to what is asked come over one
+//! can go on, and then goes out together; a lone question goes by itself. The answers to what is asked come over one
 //! inbox.
 
 use std::collections::{HashMap, VecDeque};
@@ -25,18 +25,38 @@ use crate::supervisor::{Kind, Supervisor};
 /// Messages that may wait; beyond that whoever has more to say waits for the connection itself.
 const WAITING_MAX: usize = 4096;
 /// Larger messages go by themselves: the client checks them against the server's limit before it sends them.
-pub(super) const BYTES_MAX: usize = 16 * 1024;
+const BYTES_MAX: usize = 16 * 1024;
 
 /// Why a question has no answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Unanswered {
     /// Nobody takes this subject.
+    #[error("no responders")]
     NoResponders,
     /// It cannot be sent.
+    #[error("{0}")]
     Unsendable(String),
+    /// The client does not send a message of this size.
+    #[error("{0}")]
+    TooLarge(String),
     /// No answer came in time.
-    Silence,
+    #[error("{0}")]
+    Silence(String),
 }
+
+impl From<async_nats::RequestError> for Unanswered {
+    fn from(error: async_nats::RequestError) -> Self {
+        use async_nats::RequestErrorKind as Kind;
+        match error.kind() {
+            Kind::NoResponders => Self::NoResponders,
+            Kind::MaxPayloadExceeded => Self::TooLarge(error.to_string()),
+            Kind::InvalidSubject => Self::Unsendable(error.to_string()),
+            Kind::TimedOut | Kind::Other => Self::Silence(error.to_string()),
+        }
+    }
+}
+
+type Answer = Result<async_nats::Message, Unanswered>;
 
 /// Messages on their way to the connection, and who waits for answers.
 pub(super) struct Outbox {
@@ -52,9 +72,11 @@ pub(super) struct Outbox {
 #[derive(Default)]
 struct State {
     closed: bool,
+    /// Whether a question is on its way past the queue.
+    alone: bool,
     queue: VecDeque<(Option<u64>, OutboundMessage)>,
     last: u64,
-    waiting: HashMap<u64, oneshot::Sender<Result<Bytes, Unanswered>>>,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
 }
 
 /// Takes a question that nobody waits for any more off the list.
@@ -69,14 +91,35 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Leave to ask past the outbox; dropping it gives it back.
+struct Alone<'a>(&'a Outbox);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.state().alone = false;
+    }
+}
+
 impl Outbox {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether questions are answered.
-    pub(super) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         !self.state().closed
+    }
+
+    /// While nothing else is on its way, a question has no company to wait for, and the way through two more jobs is all
+    /// that the outbox would add to it.
+    fn alone(&self) -> Option<Alone<'_>> {
+        let mut state = self.state();
+        let is_busy = state.alone || !state.queue.is_empty() || !state.waiting.is_empty();
+        if is_busy {
+            return None;
+        }
+        state.alone = true;
+        Some(Alone(self))
     }
 
     /// Sends a message soon.
@@ -92,12 +135,7 @@ impl Outbox {
     }
 
     /// Sends a message soon and waits for its answer.
-    pub(super) async fn ask(
-        &self,
-        subject: String,
-        headers: async_nats::HeaderMap,
-        payload: Bytes,
-    ) -> Result<Bytes, Unanswered> {
+    async fn ask(&self, subject: String, headers: async_nats::HeaderMap, payload: Bytes) -> Answer {
         let (sender, answer) = oneshot::channel();
         let waiting = self.wait(sender);
         let reply = format!("{}{}", self.inbox, waiting.number);
@@ -113,11 +151,11 @@ impl Outbox {
         }
         match timeout(REQUEST_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(Unanswered::Silence),
+            Ok(Err(_)) | Err(_) => Err(Unanswered::Silence("timed out".to_owned())),
         }
     }
 
-    fn wait(&self, sender: oneshot::Sender<Result<Bytes, Unanswered>>) -> Waiting<'_> {
+    fn wait(&self, sender: oneshot::Sender<Answer>) -> Waiting<'_> {
         let mut state = self.state();
         state.last += 1;
         let number = state.last;
@@ -155,7 +193,7 @@ impl Outbox {
         }
     }
 
-    fn answer(&self, number: u64, answer: Result<Bytes, Unanswered>) {
+    fn answer(&self, number: u64, answer: Answer) {
         if let Some(sender) = self.state().waiting.remove(&number) {
             // Whoever asked may have given up.
             drop(sender.send(answer));
@@ -166,10 +204,7 @@ impl Outbox {
         let number = message.subject.rsplit_once('.').and_then(|(_, last)| last.parse().ok());
         let Some(number) = number else { return };
         let nobody = message.status == Some(StatusCode::NO_RESPONDERS);
-        self.answer(
-            number,
-            if nobody { Err(Unanswered::NoResponders) } else { Ok(message.payload) },
-        );
+        self.answer(number, if nobody { Err(Unanswered::NoResponders) } else { Ok(message) });
     }
 
     async fn serve(self: Arc<Self>, mut answers: async_nats::Subscriber, stop: CancellationToken) {
@@ -204,7 +239,28 @@ impl Outbox {
 }
 
 impl Bus {
-    /// From now on, what the jobs of this process store and acknowledge at the same moment is sent together.
+    /// Asks, and waits for the answer. A small question goes together with what else is to be sent.
+    pub(super) async fn question(
+        &self,
+        subject: String,
+        headers: async_nats::HeaderMap,
+        payload: Bytes,
+    ) -> Result<async_nats::Message, Unanswered> {
+        let outbox = self.shared.outbox.get().filter(|outbox| outbox.is_open());
+        let outbox = outbox.filter(|_| payload.len() <= BYTES_MAX);
+        let alone = outbox.and_then(|outbox| outbox.alone());
+        if let (Some(outbox), None) = (outbox, &alone) {
+            return outbox.ask(subject, headers, payload).await;
+        }
+        let mut request =
+            async_nats::Request::new().payload(payload).timeout(Some(REQUEST_TIMEOUT));
+        if !headers.is_empty() {
+            request = request.headers(headers);
+        }
+        Ok(self.client.send_request(subject, request).await?)
+    }
+
+    /// From now on, what the jobs of this process store, ask and acknowledge at the same moment is sent together.
     /// Ends with the supervisor; then everything goes by itself again.
     ///
     /// # Errors

@@ -17,13 +17,21 @@ use super::{Bus, REQUEST_TIMEOUT};
 
 /// Messages asked for at once when a whole subject is read.
 const PAGE: usize = 256;
+/// Messages asked for at once when a stream is read, at most. For each page the server counts what is left behind it,
+/// over all subjects under the filter: small pages of a stream with many subjects would cost it most of its time.
+const PAGE_MAX: usize = 16_384;
+/// Bytes of a page, beyond which the server ends it early.
+const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// On the end of a page: how many messages it leaves.
 const NUM_PENDING: &str = "Nats-Num-Pending";
 
 /// Some messages, and whether there are more behind them.
-pub(super) struct Page {
-    pub(super) messages: Vec<StoredMessage>,
-    pub(super) more: bool,
+#[derive(Debug)]
+pub struct Page {
+    /// Oldest first.
+    pub messages: Vec<StoredMessage>,
+    /// Whether the stream has more.
+    pub more: bool,
 }
 /// Subjects asked for at once; the server refuses more than 1,024.
 const SUBJECTS_MAX: usize = 512;
@@ -95,12 +103,10 @@ impl Bus {
         subject: &str,
         body: Bytes,
     ) -> Result<Option<StoredMessage>, ReadError> {
-        let request = async_nats::Request::new().payload(body).timeout(Some(REQUEST_TIMEOUT));
         let answer = self
-            .client
-            .send_request(subject.to_owned(), request)
+            .question(subject.to_owned(), async_nats::HeaderMap::new(), body)
             .await
-            .map_err(|error| self.read_error(stream, subject, &error.to_string()))?;
+            .map_err(|why| self.read_error(stream, subject, &why.to_string()))?;
         match answer.status.map(|status| status.as_u16()) {
             None => Ok(read_direct(answer)),
             Some(404) => Ok(None),
@@ -244,10 +250,9 @@ impl Bus {
         from: u64,
         mut visit: impl FnMut(StoredMessage) -> std::ops::ControlFlow<()>,
     ) -> Result<(), ReadError> {
-        let mut next = from.max(1);
+        let (mut next, mut count) = (from, PAGE);
         loop {
-            let body = serde_json::json!({"seq": next, "batch": PAGE, "next_by_subj": filter});
-            let page = self.direct_many(stream, body).await?;
+            let page = self.page(stream, filter, next, count).await?;
             for message in page.messages {
                 next = message.sequence + 1;
                 if visit(message).is_break() {
@@ -257,7 +262,29 @@ impl Bus {
             if !page.more {
                 return Ok(());
             }
+            count = (count * 4).min(PAGE_MAX);
         }
+    }
+
+    /// The next messages of a stream under a filter from a sequence on, oldest first: at most `count`, and fewer when
+    /// they are large.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn page(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: u64,
+        count: usize,
+    ) -> Result<Page, ReadError> {
+        let body = serde_json::json!({
+            "seq": from.max(1),
+            "batch": count.min(PAGE_MAX),
+            "max_bytes": PAGE_BYTES_MAX,
+            "next_by_subj": filter,
+        });
+        self.direct_many(stream, body).await
     }
 
     pub(super) fn read_error(&self, stream: &str, subject: &str, reason: &str) -> ReadError {

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use protocol::header::{EXPECTED_LAST, Headers};
 use serde::Deserialize;
 
+use super::Bus;
 use super::message::write_headers;
-use super::outbox::{self, Unanswered};
-use super::{Bus, REQUEST_TIMEOUT};
+use super::outbox::Unanswered;
 
 /// A message to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,45 +161,21 @@ impl Bus {
         headers: async_nats::HeaderMap,
         payload: Bytes,
     ) -> Result<Stored, StoreError> {
-        if payload.len() <= outbox::BYTES_MAX
-            && let Some(outbox) = self.shared.outbox.get().filter(|outbox| outbox.is_open())
-        {
-            return match outbox.ask(subject.clone(), headers, payload).await {
-                Ok(answer) => read_answer(&answer),
-                Err(Unanswered::NoResponders) => Err(StoreError::NoStream { subject }),
-                Err(Unanswered::Unsendable(reason)) => Err(StoreError::Refused { code: 0, reason }),
-                Err(Unanswered::Silence) => Err(self.unanswered(&subject, "timed out")),
-            };
-        }
-        let mut request = async_nats::Request::new().payload(payload);
-        if !headers.is_empty() {
-            request = request.headers(headers);
-        }
-        self.await_answer(subject, request).await
-    }
-
-    pub(super) async fn await_answer(
-        &self,
-        subject: String,
-        request: async_nats::Request,
-    ) -> Result<Stored, StoreError> {
-        use async_nats::RequestErrorKind as Kind;
-        let request = request.timeout(Some(REQUEST_TIMEOUT));
-        match self.client.send_request(subject.clone(), request).await {
-            Ok(message) => read_answer(&message.payload),
-            Err(error) => Err(match error.kind() {
-                Kind::NoResponders => StoreError::NoStream { subject },
-                Kind::MaxPayloadExceeded => StoreError::TooLarge { reason: error.to_string() },
-                Kind::InvalidSubject => StoreError::Refused { code: 0, reason: error.to_string() },
-                Kind::TimedOut | Kind::Other => self.unanswered(&subject, &error.to_string()),
-            }),
+        match self.question(subject.clone(), headers, payload).await {
+            Ok(answer) => read_answer(&answer.payload),
+            Err(why) => Err(self.unanswered(subject, why)),
         }
     }
 
-    fn unanswered(&self, subject: &str, reason: &str) -> StoreError {
-        match self.shared.watch.violation(subject) {
-            Some(reason) => StoreError::Denied { reason },
-            None => StoreError::NoAnswer { reason: reason.to_owned() },
+    pub(super) fn unanswered(&self, subject: String, why: Unanswered) -> StoreError {
+        match why {
+            Unanswered::NoResponders => StoreError::NoStream { subject },
+            Unanswered::TooLarge(reason) => StoreError::TooLarge { reason },
+            Unanswered::Unsendable(reason) => StoreError::Refused { code: 0, reason },
+            Unanswered::Silence(reason) => match self.shared.watch.violation(&subject) {
+                Some(reason) => StoreError::Denied { reason },
+                None => StoreError::NoAnswer { reason },
+            },
         }
     }
 }
