@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use protocol::card::{
     AgentCapabilities, AgentCard, AgentInterface, AgentSkill, NATS_BINDING, Registration,
@@ -18,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::intake::Slots;
 use crate::served::Served;
+
+/// How soon an agent is announced again that was not.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 type Agents = Vec<(Arc<Served>, Arc<Slots>)>;
 
@@ -58,7 +62,14 @@ impl Registry {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => self.put().await,
+                _ = tick.tick() => {}
+            }
+            // A node may be there before the registry is: it is known as soon as it can be.
+            while !self.put().await {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(AGAIN_AFTER) => {}
+                }
             }
         }
     }
@@ -90,15 +101,19 @@ impl Registry {
         format!("{}.{}", served.terms.skill, self.node)
     }
 
-    async fn put(&self) {
+    /// Tells the registry about every agent; whether all of them are in it.
+    async fn put(&self) -> bool {
+        let mut all = true;
         for (served, slots) in self.agents() {
             let registration = self.registration(&served, &slots);
             let Ok(value) = serde_json::to_vec(&registration) else { continue };
             let (bucket, key) = (&self.bus.names().agents, self.key(&served));
             if let Err(error) = self.bus.put_for(bucket, &key, value.into(), HEARTBEAT_TTL).await {
                 tracing::warn!(reason = %error, key, "agent not announced");
+                all = false;
             }
         }
+        all
     }
 
     fn registration(&self, served: &Served, slots: &Slots) -> Registration {

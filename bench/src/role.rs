@@ -112,7 +112,7 @@ async fn play(order: Order, stop: CancellationToken) -> Result<(), String> {
                 bus: bus_settings(&server, "gateway"),
                 settings: Settings::parse(config).map_err(|faults| faults.join("; "))?,
                 name: None,
-                listen: None,
+                listen: Vec::new(),
                 http: None,
             };
             let done = gateway::role::run(role, stop, |ready| tell_ready_at(ready.listen));

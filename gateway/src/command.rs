@@ -52,7 +52,7 @@ impl CommandError {
 fn facts(ready: &Ready) -> serde_json::Value {
     serde_json::json!({
         "name": ready.name,
-        "listen": format!("http://{}", ready.listen),
+        "listen": format!("{}://{}", if ready.is_secure { "https" } else { "http" }, ready.listen),
         "http": ready.http.map(|address| format!("http://{address}")),
         "pid": std::process::id(),
     })
@@ -67,7 +67,7 @@ pub async fn run(args: GatewayArgs) -> Result<(), CommandError> {
     let mut settings = connection.with_prefix(config.load()?)?;
     settings.gateway.start_paths_at(&config.base());
     let bus = connection.bus(&settings, "gateway")?;
-    let role = GatewayRole { bus, settings, name, listen: args.listen, http };
+    let role = GatewayRole { bus, settings, name, listen: args.listen.into_iter().collect(), http };
     let ready_file = ready_file.map(ReadyFile::new);
     let options = telemetry.options("gateway", None);
     let mut written = Ok(());

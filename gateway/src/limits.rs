@@ -109,6 +109,10 @@ pub const AUDIT_QUEUE_MAX: usize = 4096;
 pub const AUDIT_WAIT_MAX: Duration = Duration::from_secs(5);
 /// When the audit entry of a request is written that has no answer yet. By then the doors have decided.
 pub const AUDIT_AFTER: Duration = Duration::from_millis(250);
+/// How much of a refused request's body is read, so that its connection can be used again.
+pub const DRAINED_BYTES_MAX: usize = 64 * 1024;
+/// How long that may take.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// Characters of a file's media type.
 pub const FILE_TYPE_CHARS_MAX: usize = 255;
 /// How long a file that is brought may stand still.

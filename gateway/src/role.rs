@@ -34,8 +34,8 @@ pub struct GatewayRole {
     pub settings: Settings,
     /// Its name, before the one in the settings.
     pub name: Option<NodeName>,
-    /// Where the doors are, before the one in the settings.
-    pub listen: Option<String>,
+    /// Where the doors are, before the one in the settings: at the first of these that is not taken.
+    pub listen: Vec<String>,
     /// Where health and metrics are served, before the one in the settings.
     pub http: Option<String>,
 }
@@ -47,6 +47,8 @@ pub struct Ready {
     pub name: NodeName,
     /// Where the doors are.
     pub listen: SocketAddr,
+    /// Whether they speak TLS.
+    pub is_secure: bool,
     /// Where health and metrics are served.
     pub http: Option<SocketAddr>,
 }
@@ -111,7 +113,7 @@ pub async fn run(
             Some(server::serve(address, health.clone(), metrics.clone(), &jobs).await?.local_addr)
         }
     };
-    let address = front.listener.address;
+    let (address, is_secure) = (front.listener.address, front.tls.is_some());
     let cards = crate::cards::Cards::open(&section, address)?;
     let client = Client::new(bus);
     let base = crate::cards::base::Base::of_settings(&section, &address.to_string());
@@ -129,7 +131,7 @@ pub async fn run(
     crate::push::serve(&core);
     front.serve(core, name.clone(), health);
     tracing::info!(%name, %address, "gateway is ready");
-    ready(Ready { name, listen: address, http });
+    ready(Ready { name, listen: address, is_secure, http });
     tokio::select! {
         () = stop.cancelled() => {}
         () = jobs.shutdown_token().cancelled_owned() => {}
@@ -149,9 +151,11 @@ struct Front {
 }
 
 impl Front {
-    async fn open(section: &GatewaySection, listen: Option<String>) -> Result<Self, RoleError> {
-        let listen = listen.or_else(|| section.listen.clone());
-        let listener = serve::listen(listen.as_deref().unwrap_or(LISTEN_DEFAULT)).await?;
+    async fn open(section: &GatewaySection, listen: Vec<String>) -> Result<Self, RoleError> {
+        let listener = match listen.as_slice() {
+            [] => serve::listen(section.listen.as_deref().unwrap_or(LISTEN_DEFAULT)).await,
+            some => first_free(some).await,
+        }?;
         let gate = Gate::new(section, listener.address)?;
         let tls = section.tls.as_ref().map(Tls::open).transpose()?;
         let near = listener.address.ip().to_canonical().is_loopback();
@@ -179,6 +183,18 @@ impl Front {
         let router = doors::router(Doors { core }).layer(guard);
         let (tls, proxies) = (self.tls, trusted_proxies);
         self.listener.serve(Serving { router, limits, tls, proxies, metrics, quiet }, &jobs);
+    }
+}
+
+/// Listens at the first address that nobody has.
+async fn first_free(addresses: &[String]) -> Result<Listener, ListenError> {
+    let mut left = addresses.iter();
+    loop {
+        let Some(address) = left.next() else { return serve::listen(LISTEN_DEFAULT).await };
+        match serve::listen(address).await {
+            Err(taken) if taken.is_taken() && left.len() > 0 => {}
+            done => return done,
+        }
     }
 }
 

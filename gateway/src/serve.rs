@@ -40,6 +40,13 @@ pub struct ListenError {
     pub error: io::Error,
 }
 
+impl ListenError {
+    /// Whether somebody else listens there.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.error.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 /// Doors that are about to open.
 pub struct Listener {
     /// Where they are.

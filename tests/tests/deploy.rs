@@ -299,10 +299,10 @@ async fn three_servers_with_the_shipped_file_carry_a_mesh_with_the_shipped_setti
         name: format!("{role}-1"),
         server: urls("weft:1m"),
         system: Some(urls("sys:1m")),
-        config: format!("{config}\n").replace(
-            "[node]",
-            "[coordinator]\nhttp = \"127.0.0.1:0\"\n[node]\nhttp = \"127.0.0.1:0\"",
-        ),
+        config: format!("{config}\n")
+            .replace("[node]", "[node]\nhttp = \"127.0.0.1:0\"")
+            .replace("[coordinator]", "[coordinator]\nhttp = \"127.0.0.1:0\"")
+            .replace("/tmp/tasks.sqlite", &home.path().join("tasks.sqlite").display().to_string()),
     };
     let program = env!("CARGO_BIN_EXE_mesh-process");
     let log = |role: &str| home.path().join(format!("{role}.log"));

@@ -61,9 +61,9 @@ impl Key {
         if printer.format() == Format::Json {
             return Ok(printer.json(&serde_json::json!({ "key": key, "settings": lines }))?);
         }
-        printer.note(&format!("the key, for {}; it is not shown again", self.name));
-        printer.line(&key)?;
-        printer.note("the lines for weft.toml; they have the hash of the key alone");
+        // On the other channel than the lines, which people append to their file.
+        printer.note(&format!("the key, for {}; it is not shown again:\n{key}", self.name));
+        printer.note("the lines for weft.toml; they have the hash of the key alone:");
         Ok(printer.line(&lines)?)
     }
 }

@@ -19,8 +19,7 @@ const LISTEN: &str =
 const WAYS_IN: &str =
     "`weft gateway key` makes an API key; docs/gateway-security.md has the other ways";
 const TLS: &str = "gateway.tls takes a certificate chain and its key, both in PEM";
-const SIGN_KEY: &str =
-    "gateway.sign.key takes a PKCS#8 PEM file of a P-256 key: docs/gateway.md says how to make one";
+const SIGN_KEY: &str = "gateway.sign.key takes a PKCS#8 PEM file of an Ed25519 or a P-256 key: docs/gateway.md says how to make one";
 const AGENTS: &str = "examples/weft.toml shows an agent of each kind";
 const RESTART: &str = "start it again: what was acknowledged is stored; the log above says more";
 const READY_FILE: &str = "--ready-file takes a path in a directory that exists and may be written";

@@ -103,7 +103,7 @@ pub enum Error {
     #[error("{0}")]
     PermissionDenied(String),
     /// Too many requests.
-    #[error("too many requests; try again in {retry_after:?}")]
+    #[error("too many requests; try again in {} ms", retry_after.as_millis())]
     RateLimited {
         /// How long to wait.
         retry_after: Duration,
@@ -112,7 +112,7 @@ pub enum Error {
     #[error("{0}")]
     TooLarge(String),
     /// The mesh does not answer. Whatever was asked may have happened.
-    #[error("the mesh does not answer: {0}")]
+    #[error("not available now: {0}")]
     Unavailable(String),
     /// A fault of this gateway.
     #[error("{0}")]

@@ -7,11 +7,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use protocol::audit::AuditEntry;
 use runtime::clock::Clock;
 use runtime::config::DoorLimits;
@@ -30,7 +33,7 @@ use crate::doors::request_id::{self, RequestId};
 use crate::doors::route::{self, Found, Route};
 use crate::doors::rows::Endpoint;
 use crate::doors::{Door, refusal};
-use crate::limits::{AUDIT_AFTER, BODY_BYTES_MAX, FILE_BYTES_MAX};
+use crate::limits::{AUDIT_AFTER, BODY_BYTES_MAX, DRAIN_WAIT, DRAINED_BYTES_MAX, FILE_BYTES_MAX};
 
 /// What admission works with.
 pub struct Hall {
@@ -96,8 +99,19 @@ pub async fn guard(State(hall): State<Arc<Hall>>, request: Request, next: Next) 
         guest.note(endpoint);
     }
     let mut response = match hall.let_in(&mut guest, peer, request.uri(), request.headers()).await {
-        Err(error) => guest.refuse(&error),
+        Err(error) => {
+            drain(request.into_body()).await;
+            guest.refuse(&error)
+        }
         Ok(place) => {
+            let request = match guest.route.found {
+                Found::Endpoint(_) => request,
+                Found::Nothing | Found::OtherMethods(_) => {
+                    let (head, body) = request.into_parts();
+                    drain(body).await;
+                    Request::from_parts(head, Body::empty())
+                }
+            };
             if let Some(admitted) = &guest.caller {
                 seen.caller = Arc::from(admitted.caller.name.as_str());
             }
@@ -296,6 +310,21 @@ impl Guest {
         }
         response
     }
+}
+
+/// Reads what is left of a request that nobody reads, as far as it is little and comes soon. An HTTP/1.1 connection
+/// with unread bytes on it ends with the answer, and its client finds out with its next request.
+async fn drain(body: Body) {
+    let reading = async {
+        let (mut body, mut bytes) = (body, 0);
+        while let Some(Ok(frame)) = body.frame().await
+            && bytes <= DRAINED_BYTES_MAX
+        {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // Whatever is left then, the connection is closed over it.
+    drop(tokio::time::timeout(DRAIN_WAIT, reading).await);
 }
 
 /// Names the schemes, whichever of them the gateway takes.

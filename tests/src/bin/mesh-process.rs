@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let ready = |ready: agent_node::role::Ready| say(ready.http, None);
             agent_node::role::run(role, stop.clone(), ready).await.map_err(Box::from)
         } else if orders.role == "gateway" {
-            let role = GatewayRole { bus, settings, name, listen: None, http: None };
+            let role = GatewayRole { bus, settings, name, listen: Vec::new(), http: None };
             let ready = |ready: gateway::role::Ready| say(ready.http, Some(ready.listen));
             gateway::role::run(role, stop.clone(), ready).await.map_err(Box::from)
         } else {

@@ -227,3 +227,40 @@ async fn a_gateway_that_stops_ends_streams_and_answers_who_waits() {
     assert!(TcpStream::connect(&at).await.is_err());
     assert!(!gateway.said().contains("ended without them"), "{}", gateway.said());
 }
+
+/// One request whose body comes a moment after its head, and the head of the answer.
+async fn slow_body(stream: &mut TcpStream, path: &str) -> String {
+    let body = "{}";
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&seen).into_owned();
+        let length = text.split_once("content-length: ").and_then(|(_, rest)| {
+            let (length, _) = rest.split_once('\r')?;
+            let (_, body) = text.split_once("\r\n\r\n")?;
+            Some(body.len() >= length.parse::<usize>().ok()?)
+        });
+        if length == Some(true) {
+            return text;
+        }
+        assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0, "closed after {text:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_leaves_its_connection_in_order() {
+    let (mesh, _coordinator) =
+        Mesh::start(PROGRAM, &settings(&key_lines("alice", "acme", "caller"))).await;
+    let gateway = mesh.gateway("g1").await;
+    let mut stream = TcpStream::connect(gateway.listen.clone().unwrap()).await.unwrap();
+    for path in ["/", "/message:send", "/nothing/here", "/"] {
+        let answer = slow_body(&mut stream, path).await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{path}: {answer}");
+    }
+}

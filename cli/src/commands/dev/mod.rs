@@ -191,10 +191,10 @@ impl Dev {
         }
     }
 
-    /// Where the gateway's doors are.
-    fn listen(&self) -> String {
-        let usual = if is_free(GATEWAY_PORT) { GATEWAY_PORT } else { 0 };
-        format!("127.0.0.1:{}", self.gateway_port.unwrap_or(usual))
+    /// Where the gateway's doors may be.
+    fn listen(&self) -> Vec<String> {
+        let ports = self.gateway_port.map_or(vec![GATEWAY_PORT, 0], |port| vec![port]);
+        ports.into_iter().map(|port| format!("127.0.0.1:{port}")).collect()
     }
 
     async fn start_server(&self, found: &Found, data: &Data) -> Result<ServerChild, StartError> {
@@ -223,7 +223,10 @@ impl Dev {
 
 /// What can be done when a role ended.
 fn role_todo(error: &RoleEnded) -> &'static str {
-    if error.to_string().contains("cannot listen on") {
+    let said = error.to_string();
+    if said.contains("cannot listen on") && said.contains("for clients") {
+        "--gateway-port takes another port; without it a free one is taken"
+    } else if said.contains("cannot listen on") {
         "--http takes another port; without it free ones are taken"
     } else {
         store_todo(error).unwrap_or("--log info shows more")

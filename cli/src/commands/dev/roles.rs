@@ -134,14 +134,14 @@ impl Mesh {
         }
     }
 
-    /// Starts the coordinator, and once it is ready the node, and then the gateway at `listen`.
+    /// Starts the coordinator, and once it is ready the node, and then the gateway at the first of `listen` that is free.
     pub(super) async fn start(
         &mut self,
         settings: Settings,
         base: PathBuf,
         http: Option<u16>,
         name: Option<NodeName>,
-        listen: String,
+        listen: Vec<String>,
     ) -> Result<Started, RoleEnded> {
         let address = |port: u16| Some(format!("127.0.0.1:{port}"));
         let port = http.unwrap_or(0);
@@ -163,7 +163,7 @@ impl Mesh {
             bus: bus("gateway"),
             settings: settings.clone(),
             name: None,
-            listen: Some(listen),
+            listen,
             http: None,
         };
         let node =

@@ -74,8 +74,11 @@ const RESUME: &[Said] =
     &[("Last-Event-ID", "The id of the last event that was seen: goes on behind it.")];
 const RANGE: &[Said] = &[("Range", "The part of the file that is wanted.")];
 const STORED: &[Said] = &[("202", "Stored")];
-const DECIDED: &[Said] =
-    &[("200", "It counted"), ("202", "Stored; more have to agree"), ("409", "It came too late")];
+const DECIDED: &[Said] = &[
+    ("200", "It counted"),
+    ("202", "Stored; more have to agree"),
+    ("400", "Nothing is asked, or something else"),
+];
 const WAIT: &[Field] = &[Field {
     name: "wait",
     kind: Kind::Text,

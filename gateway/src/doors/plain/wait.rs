@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use protocol::TaskId;
 use protocol::task::{Task, TaskState};
+use serde_json::Value;
 
 use super::Asked;
 use crate::a2a::error::Error;
@@ -52,10 +53,12 @@ pub(super) async fn settled(
     let mut follower = hub.follow(&owner, &id);
     follower.look_first();
     let mut narrator = Narrator::new(&id, task.context_id.clone());
+    // It may have waited for somebody before: only what is behind the task as it was read counts.
+    let read_at = generation(&task);
     let follow = async {
         while let Some((_, entry)) = follower.next().await? {
             narrator.tell(&entry);
-            if is_settled(narrator.state()) {
+            if entry.generation > read_at && is_settled(narrator.state()) {
                 break;
             }
         }
@@ -65,6 +68,12 @@ pub(super) async fn settled(
         followed?;
     }
     get(asked, task.id).await
+}
+
+/// The generation that a task was read at.
+fn generation(task: &Task) -> u64 {
+    let fact = task.metadata.as_ref().and_then(|facts| facts.get("weft/generation"));
+    fact.and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// The task as it stands.
