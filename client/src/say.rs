@@ -85,7 +85,25 @@ impl Client {
         input: &Input,
         reply_to: Option<&str>,
     ) -> Result<u64, SayError> {
+        self.tell_task_as(owner, task, input, reply_to, None).await
+    }
+
+    /// As [`Client::tell_task`]. What is told twice under one `id` within the stream's window is stored once.
+    ///
+    /// # Errors
+    /// See [`SayError`].
+    pub async fn tell_task_as(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        input: &Input,
+        reply_to: Option<&str>,
+        id: Option<&str>,
+    ) -> Result<u64, SayError> {
         let (mut headers, body) = input.write();
+        if let Some(id) = id {
+            headers.push(header::MSG_ID, id);
+        }
         if body.len() > TASK_BYTES_MAX {
             return Err(SayError::TooLarge { bytes: body.len() });
         }

@@ -109,6 +109,8 @@ pub const AUDIT_QUEUE_MAX: usize = 4096;
 pub const AUDIT_WAIT_MAX: Duration = Duration::from_secs(5);
 /// When the audit entry of a request is written that has no answer yet. By then the doors have decided.
 pub const AUDIT_AFTER: Duration = Duration::from_millis(250);
+/// Values in a JSON body: each takes some hundred bytes once it is read, however short its text is.
+pub const JSON_VALUES_MAX: usize = 200_000;
 /// How much of a refused request's body is read, so that its connection can be used again.
 pub const DRAINED_BYTES_MAX: usize = 64 * 1024;
 /// How long that may take.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::entry::Event;
-use crate::message::Message;
+use crate::message::{Message, Role};
 use crate::view;
 use crate::wait::Answer;
 
@@ -34,6 +34,16 @@ impl History {
     /// Takes in what was said to the task; a second time changes nothing.
     pub fn say(&mut self, sequence: u64, message: Message) {
         self.turns.entry(sequence).or_insert((sequence, message));
+    }
+
+    /// What was said to the task under a message id, with its place in the stream.
+    #[must_use]
+    pub fn said_as(&self, message_id: &str) -> Option<(u64, &Message)> {
+        let mut turns = self.turns.iter();
+        turns.find_map(|(sequence, (_, message))| {
+            let is = message.role == Role::User && message.message_id == message_id;
+            is.then_some((*sequence, message))
+        })
     }
 
     /// What was said, oldest first: all of it, or the latest so many messages.

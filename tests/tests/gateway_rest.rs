@@ -397,3 +397,37 @@ async fn the_openapi_document_is_served_and_valid() {
     let said = python.run("openapi.py", &[document.to_str().unwrap()]).await;
     assert_eq!(said, json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_sent_again_answers_one_question() {
+    let lab = Lab::open().await;
+    let asks =
+        |at: usize| json!({"act": "ask", "name": format!("q{at}"), "question": format!("q{at}?")});
+    let task = lab.play((0..2).map(asks).collect()).await;
+    lab.is_in(&task, "TASK_STATE_INPUT_REQUIRED").await;
+    let say = |text: &str| {
+        json!({"message": {
+            "messageId": "a1", "taskId": task, "role": "ROLE_USER", "parts": [{"text": text}],
+            "extensions": ["urn:weft:a2a:idempotent-send:v1"],
+        }})
+        .to_string()
+    };
+    for _ in 0..3 {
+        let answer = lab.a2a("POST", "/message:send", &say("yes")).await;
+        let question = &answer.json()["task"]["status"]["message"]["parts"][0]["text"];
+        assert_eq!(question, "q1?", "{answer:?}");
+    }
+    let other = lab.a2a("POST", "/message:send", &say("no")).await;
+    assert_eq!(other.status, 400, "{other:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_very_many_values_is_refused_before_it_is_read() {
+    let lab = Lab::open().await;
+    let list = vec!["0"; 300_000].join(",");
+    let body = format!(
+        r#"{{"message":{{"messageId":"m","role":"ROLE_USER","parts":[{{"data":[{list}]}}]}}}}"#
+    );
+    let answer = lab.a2a("POST", "/message:send", &body).await;
+    assert_eq!(answer.status, 413, "{}", answer.head);
+}

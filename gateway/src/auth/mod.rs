@@ -151,6 +151,10 @@ impl Gate {
 
     /// Who sent these headers over this connection, if they may come in at all.
     async fn admit(&self, headers: &HeaderMap, peer: &Peer) -> Result<Admitted, Refused> {
+        let several = |name: &str| headers.get_all(name).iter().nth(1).is_some();
+        if several(API_KEY) || several(AUTHORIZATION.as_str()) {
+            return Err(self.unknown("several credentials of one sort"));
+        }
         let shown = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
         if let Some(key) = shown(API_KEY) {
             return self.by_key(key);

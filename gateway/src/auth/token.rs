@@ -3,6 +3,8 @@
 //! Good is: signed by a key of the issuer with an algorithm that the settings name, made by the issuer, for this gateway,
 //! begun and not ended. Whatever else is in the token decides nothing of this.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use protocol::Owner;
 use runtime::config::JwtSection;
@@ -40,6 +42,14 @@ pub(super) enum TokenError {
     Issuer(#[from] IssuerError),
 }
 
+/// Whether the token's header has `crit`: whoever does not know what it names has to refuse it (RFC 7515, 4.1.11).
+fn is_critical(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let header = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    let header: Map<String, Value> = serde_json::from_slice(&header).unwrap_or_default();
+    header.contains_key("crit")
+}
+
 /// Takes the tokens of one issuer.
 pub(super) struct Tokens {
     pub(super) issuer: Issuer,
@@ -64,6 +74,9 @@ impl Tokens {
             return Err(bad("the token is too long"));
         }
         let header = decode_header(token).map_err(|error| TokenError::Bad(error.to_string()))?;
+        if is_critical(token) {
+            return Err(bad("the token demands extensions, and none is known here"));
+        }
         if !self.algorithms.contains(&header.alg) {
             return Err(bad("the token's algorithm is none of gateway.jwt.algorithms"));
         }

@@ -27,6 +27,7 @@ use crate::core::events::Narrator;
 use crate::core::follower::Follower;
 use crate::core::parts::store_large;
 use crate::core::standing::Standing;
+use crate::push::Repeat;
 
 /// The key in a message's metadata that says what its task may spend.
 pub(crate) const BUDGET: &str = "weft/budget";
@@ -77,6 +78,10 @@ impl Core {
         if let Some(webhook) = &webhook {
             self.check_push(call, webhook, "configuration.taskPushNotificationConfig.").await?;
         }
+        let keyed = is_keyed(call, &message).then(|| {
+            let hash = protocol::submission::input_hash(None, message.message_id.as_bytes());
+            format!("m-{}", hash.get(..32).unwrap_or_default())
+        });
         self.hub.listen(&owner).await?;
         let sent = match message.task_id.clone().filter(|id| !id.is_empty()) {
             Some(id) => self.say(call, owner, &id, message, expected).await?,
@@ -89,9 +94,17 @@ impl Core {
                 self.begin(call, owner, message, skill, &agents).await?
             }
         };
-        if let Some(webhook) = webhook {
+        if let Some(mut webhook) = webhook {
+            let repeat = match keyed {
+                Some(id) => {
+                    // A message that is sent again brings the same webhook.
+                    webhook.id = webhook.id.filter(|id| !id.is_empty()).or(Some(id));
+                    Repeat::Same
+                }
+                None => Repeat::Anew,
+            };
             let (task, from) = (&sent.standing.task, sent.standing.log.generation);
-            self.attach_push(&sent.standing.owner, task, webhook, from).await?;
+            self.attach_push(&sent.standing.owner, task, webhook, from, repeat).await?;
         }
         Ok(sent)
     }
@@ -109,8 +122,7 @@ impl Core {
         message.context_id = context.as_ref().map(ToString::to_string);
         message.task_id = None;
         store_large(self.client.bus(), &mut message.parts).await?;
-        let keyed = call.speaks(IDEMPOTENT_SEND)
-            || message.extensions.iter().any(|one| one == IDEMPOTENT_SEND);
+        let keyed = is_keyed(call, &message);
         let key = keyed.then(|| DedupKey::parse(&message.message_id)).transpose();
         let submission = Submission {
             owner: owner.clone(),
@@ -149,6 +161,12 @@ impl Core {
         call.about(id);
         let (mut standing, narrator, mut follower) = self.find(call, &owner, id).await?;
         call.may(Operation::Send, Some(&standing.skill))?;
+        follower.skip_to(standing.log.generation, standing.log.last_sequence);
+        if is_keyed(call, &message)
+            && let Some(said) = said_before(&standing, &message)?
+        {
+            return Ok(Sent { standing, follower, narrator, said: Some(said), hash: None });
+        }
         check::is_at(&standing, expected)?;
         if standing.log.is_ended() {
             let state = standing.log.state.word();
@@ -160,7 +178,6 @@ impl Core {
             let what = format!("task {id} belongs to the context {:?}", standing.context());
             return Err(Error::field("message.contextId", what));
         }
-        follower.skip_to(standing.log.generation, standing.log.last_sequence);
         if let Some(WaitingFor::Approval { .. }) = &standing.log.waiting_for {
             let said = Some(self.decide(call, &standing, &message).await?);
             return Ok(Sent { standing, follower, narrator, said, hash: None });
@@ -171,7 +188,10 @@ impl Core {
         store_large(self.client.bus(), &mut message.parts).await?;
         body(&message)?;
         let input = Input::Message(message.clone());
-        let stored = self.client.tell_task(&owner, &standing.task, &input, None).await;
+        let once = is_keyed(call, &message).then(|| once(&owner, &standing, &message));
+        let telling =
+            self.client.tell_task_as(&owner, &standing.task, &input, None, once.as_deref());
+        let stored = telling.await;
         let sequence = stored.map_err(not_said)?;
         standing.history.say(sequence, message);
         Ok(Sent { standing, follower, narrator, said: Some(sequence), hash: None })
@@ -233,6 +253,32 @@ impl Core {
         let narrator = told.unwrap_or_else(|| Narrator::new(&task, standing.context()));
         Ok((standing, narrator, follower))
     }
+}
+
+/// Whether a repeat of the message is to be the same message.
+fn is_keyed(call: &Call, message: &Message) -> bool {
+    call.speaks(IDEMPOTENT_SEND) || message.extensions.iter().any(|one| one == IDEMPOTENT_SEND)
+}
+
+/// The place of an earlier message under the same id; an error when that one said something else.
+fn said_before(standing: &Standing, message: &Message) -> Result<Option<u64>, Error> {
+    let Some((sequence, before)) = standing.history.said_as(&message.message_id) else {
+        return Ok(None);
+    };
+    // Large parts are stored by reference, which this message does not have yet.
+    let same =
+        before.parts == message.parts || before.parts.iter().any(|one| one.object().is_some());
+    if same {
+        return Ok(Some(sequence));
+    }
+    let what = format!("task {} was sent another message under this id before", standing.task);
+    Err(Error::field("message.messageId", what))
+}
+
+/// Names a message to a task, so that two gateways store it once.
+fn once(owner: &Owner, standing: &Standing, message: &Message) -> String {
+    let place = format!("{owner}.{}.{}", standing.task, message.message_id);
+    format!("said-{}", protocol::submission::input_hash(None, place.as_bytes()))
 }
 
 /// A task of a skill that the caller may not use looks missing.

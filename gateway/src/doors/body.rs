@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::a2a::error::{Error, Violation};
-use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX};
+use crate::limits::{BODY_BYTES_MAX, BODY_WAIT_MAX, JSON_VALUES_MAX};
 
 /// Reads a body as bytes.
 ///
@@ -56,7 +56,26 @@ pub fn check_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Error> {
 /// [`Error::Parse`], or [`Error::TooLarge`] when it nests too deep.
 pub fn json(text: &[u8]) -> Result<Value, Error> {
     codec::check_text_depth(text).map_err(|fault| Error::TooLarge(fault.message))?;
+    if has_too_many_values(text) {
+        let said = format!("the JSON has more than {JSON_VALUES_MAX} values; send them as a file");
+        return Err(Error::TooLarge(said));
+    }
     serde_json::from_slice(text).map_err(|error| Error::Parse(error.to_string()))
+}
+
+/// Counts what begins a value or separates two, outside strings: a value takes a hundred times the room of its text.
+fn has_too_many_values(text: &[u8]) -> bool {
+    let (mut values, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'{' | b'[' | b',') => values += 1,
+            _ => {}
+        }
+    }
+    values > JSON_VALUES_MAX
 }
 
 /// Reads a request out of its JSON.

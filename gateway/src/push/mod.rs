@@ -33,6 +33,15 @@ use crate::core::Core;
 use crate::core::call::{Call, Operation};
 use crate::limits::{PUSH_CHECK_MAX, PUSH_CONFIGS_MAX};
 
+/// What a webhook under a known id is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// A new one in its place.
+    Anew,
+    /// The known one: the request that made it was sent again.
+    Same,
+}
+
 impl Core {
     /// `CreateTaskPushNotificationConfig`: the webhook is told what happens from now on, and of an ended task its end.
     ///
@@ -45,7 +54,7 @@ impl Core {
         }
         self.check_push(call, &config, "").await?;
         let (owner, task, from) = self.push_task(call, &task).await?;
-        self.attach_push(&owner, &task, config, from).await
+        self.attach_push(&owner, &task, config, from, Repeat::Anew).await
     }
 
     /// Judges a webhook before there is anything that it could be for. `place` is where it stands in the request.
@@ -79,14 +88,18 @@ impl Core {
         task: &TaskId,
         config: PushConfig,
         from: u64,
+        repeat: Repeat,
     ) -> Result<PushConfig, Error> {
         let bus = self.client.bus();
         let id = config.id.filter(|id| !id.is_empty());
         let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let key = key(owner, task, &id);
         let others = self.push_records(owner, task).await?;
-        let known = others.iter().any(|(other, _)| *other == key);
-        if !known && others.len() >= PUSH_CONFIGS_MAX {
+        let known = others.iter().find(|(other, _)| *other == key);
+        if let (Repeat::Same, Some((_, known))) = (repeat, known) {
+            return Ok(known.config(task));
+        }
+        if known.is_none() && others.len() >= PUSH_CONFIGS_MAX {
             let what =
                 format!("task {task} has {PUSH_CONFIGS_MAX} webhooks, the most that one may have");
             return Err(Error::TooLarge(what));

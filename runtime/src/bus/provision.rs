@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::{kv, object_store, stream};
+use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::{ErrorCode, kv, object_store, stream};
 use protocol::id::Skill;
 use protocol::topology::{self, BucketSpec, Capacity, ConsumerSpec, StreamSpec};
 
@@ -110,9 +111,29 @@ impl Bus {
         Ok(done)
     }
 
+    /// A stream, or `None` when the server says that there is none: no answer is no such word.
+    async fn stream_if_there(
+        &self,
+        what: &str,
+        name: &str,
+    ) -> Result<Option<stream::Stream>, ProvisionError> {
+        match self.jetstream.get_stream(name).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => {
+                if let GetStreamErrorKind::JetStream(said) = error.kind()
+                    && said.error_code() == ErrorCode::STREAM_NOT_FOUND
+                {
+                    return Ok(None);
+                }
+                Err(ProvisionError { what: what.to_owned(), reason: error.to_string() })
+            }
+        }
+    }
+
     async fn provision_stream(&self, spec: &StreamSpec) -> Result<Provisioned, ProvisionError> {
         let wanted = stream_config(spec);
-        if let Ok(found) = self.jetstream.get_stream(&spec.name).await {
+        let what = format!("stream {}", spec.name);
+        if let Some(found) = self.stream_if_there(&what, &spec.name).await? {
             return Ok(Provisioned {
                 created: Vec::new(),
                 differences: compare_streams(&spec.name, &found.cached_info().config, &wanted),
@@ -138,11 +159,15 @@ impl Bus {
             .await
             .map_err(|error| fail(error.to_string()))?;
         let wanted = consumer_config(spec, sync);
-        if let Ok(found) = stream.consumer_info(&spec.name).await {
-            return Ok(Provisioned {
-                created: Vec::new(),
-                differences: compare_consumers(&what, &found.config, &wanted),
-            });
+        match stream.consumer_info(&spec.name).await {
+            Ok(found) => {
+                return Ok(Provisioned {
+                    created: Vec::new(),
+                    differences: compare_consumers(&what, &found.config, &wanted),
+                });
+            }
+            Err(error) if is_no_consumer(&error.kind()) => {}
+            Err(error) => return Err(fail(error.to_string())),
         }
         stream.create_consumer(wanted).await.map_err(|error| fail(error.to_string()))?;
         Ok(Provisioned { created: vec![what], differences: Vec::new() })
@@ -150,7 +175,8 @@ impl Bus {
 
     async fn provision_bucket(&self, spec: &BucketSpec) -> Result<Provisioned, ProvisionError> {
         let what = format!("bucket {}", spec.name);
-        if let Ok(found) = self.jetstream.get_stream(format!("KV_{}", spec.name)).await {
+        let name = format!("KV_{}", spec.name);
+        if let Some(found) = self.stream_if_there(&what, &name).await? {
             let found = &found.cached_info().config;
             let mut differences = Vec::new();
             compare(&mut differences, &what, "num_replicas", &found.num_replicas, &spec.replicas);
@@ -181,7 +207,7 @@ impl Bus {
     async fn provision_objects(&self, replicas: usize) -> Result<Provisioned, ProvisionError> {
         let bucket = self.names().artifacts.clone();
         let what = format!("object store {bucket}");
-        if let Ok(found) = self.jetstream.get_stream(format!("OBJ_{bucket}")).await {
+        if let Some(found) = self.stream_if_there(&what, &format!("OBJ_{bucket}")).await? {
             let found = &found.cached_info().config;
             let mut differences = Vec::new();
             compare(&mut differences, &what, "num_replicas", &found.num_replicas, &replicas);
@@ -197,6 +223,13 @@ impl Bus {
             Err(error) => Err(ProvisionError { what, reason: error.to_string() }),
         }
     }
+}
+
+fn is_no_consumer(error: &ConsumerInfoErrorKind) -> bool {
+    if let ConsumerInfoErrorKind::JetStream(said) = error {
+        return said.error_code() == ErrorCode::CONSUMER_NOT_FOUND;
+    }
+    matches!(error, ConsumerInfoErrorKind::NotFound)
 }
 
 pub(super) fn stream_config(spec: &StreamSpec) -> stream::Config {

@@ -122,16 +122,13 @@ impl Bus {
     /// # Errors
     /// See [`ReadError`].
     pub async fn all(&self, stream: &str, subject: &str) -> Result<Vec<StoredMessage>, ReadError> {
-        let mut found: Vec<StoredMessage> = Vec::new();
-        loop {
-            let from = found.last().map_or(1, |last| last.sequence + 1);
-            let body = serde_json::json!({"seq": from, "batch": PAGE, "next_by_subj": subject});
-            let page = self.direct_many(stream, body).await?;
-            found.extend(page.messages);
-            if !page.more {
-                return Ok(found);
-            }
-        }
+        let mut found = Vec::new();
+        self.scan(stream, subject, 1, |message| {
+            found.push(message);
+            std::ops::ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(found)
     }
 
     /// The last message of each subject, those without any left out, from any replica.
