@@ -118,6 +118,11 @@ impl Fleet {
         Ok(())
     }
 
+    /// A node, by its name.
+    pub(super) fn node(&self, name: &str) -> Option<&Process> {
+        self.nodes.iter().find(|process| process.name() == name)
+    }
+
     /// Kills a node with SIGKILL; returns its process id and the time right before.
     pub(super) async fn kill(
         &mut self,

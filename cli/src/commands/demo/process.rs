@@ -150,8 +150,22 @@ impl Process {
 
     /// SIGTERM.
     pub(super) fn ask_to_stop(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: it does nothing until [`Process::thaw`].
+    pub(super) fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub(super) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_err()) {
+        if pid.is_some_and(|pid| kill_process(pid, signal).is_err()) {
             tracing::debug!(role = self.name, "ended already");
         }
     }

@@ -103,7 +103,8 @@ impl Progress {
     }
 
     /// The node to kill now, if the moment has come: a third is done, and it has its hands full. The first ones
-    /// of `nodes` go first; the last one goes only when nobody else has anything in hand.
+    /// of `nodes` go first; the last one goes only when nobody else has anything in hand, and not before its kind of agent
+    /// has done something, unless there is too little for that.
     pub(crate) fn victim(&self, nodes: &[&str], slots: usize) -> Option<NodeName> {
         let total = self.total.filter(|total| self.done >= total / 3)?;
         let in_hand: usize = self.nodes.values().map(|node| node.in_hand.len()).sum();
@@ -118,7 +119,10 @@ impl Progress {
                 .max_by_key(|(count, _)| *count)
                 .map(|(_, name)| name.clone())
         };
-        fullest(rest).or_else(|| if last { fullest(reserve) } else { None })
+        let shown = |name: &NodeName| {
+            total <= slots || self.nodes.get(name).is_some_and(|node| node.done > 0)
+        };
+        fullest(rest).or_else(|| if last { fullest(reserve).filter(shown) } else { None })
     }
 }
 

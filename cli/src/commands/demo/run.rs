@@ -6,7 +6,7 @@ use client::{Client, Submission};
 use protocol::entry::{Entry, Event};
 use protocol::message::value_of;
 use protocol::subject::Subject;
-use protocol::{Owner, Skill, TaskId};
+use protocol::{NodeName, Owner, Skill, TaskId};
 use runtime::bus::{Bus, Subscription};
 use runtime::clock::Clock;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -134,11 +134,31 @@ impl Watch<'_> {
         view: &mut View,
     ) -> Result<Option<Killed>, DemoError> {
         let Some(node) = self.progress.victim(&NODES, SLOTS) else { return Ok(None) };
-        let in_hand = self.progress.nodes.get(&node).map_or(0, |node| node.in_hand.len());
+        // Frozen, it still has at the kill what it is found to have: its tasks are short.
+        if let Some(process) = fleet.node(node.as_str()) {
+            process.freeze();
+        }
+        let in_hand = self.open_tasks_of(&node).await?;
+        if in_hand == 0 && !self.progress.is_nearly_done() {
+            if let Some(process) = fleet.node(node.as_str()) {
+                process.thaw();
+            }
+            return Ok(None);
+        }
         let Some((pid, at)) = fleet.kill(node.as_str(), clock).await else { return Ok(None) };
         let killed = Killed { node, pid, at, in_hand };
         view.killed(printer, &killed)?;
         Ok(Some(killed))
+    }
+
+    /// How many of the tasks that a node was seen to have in hand have not ended.
+    async fn open_tasks_of(&self, node: &NodeName) -> Result<usize, DemoError> {
+        let owner = Owner::default();
+        let mut open = 0;
+        for task in self.progress.nodes.get(node).map(|node| &node.in_hand).into_iter().flatten() {
+            open += usize::from(!self.client.log(&owner, task).await?.is_ended());
+        }
+        Ok(open)
     }
 
     fn stuck(&self) -> DemoError {
