@@ -13,11 +13,13 @@ use std::time::Duration;
 use client::{Client, Receipt};
 use futures_util::StreamExt as _;
 use protocol::header::Headers;
+use protocol::topology::PUSH_CONSUMER;
 use runtime::bus::{Bus, RollCall, SystemBus};
 use runtime::clock::Clock;
 use runtime::nats_server::{Cluster, ClusterSettings, SyncInterval};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use weft_tests::http::get;
 use weft_tests::mesh::{bus_settings, nats_server};
 use weft_tests::oracle::{Oracle, unfinished};
 use weft_tests::process::{Orders, Process};
@@ -173,6 +175,15 @@ async fn without_quorum(folder: &Path) -> Cluster {
     let mut first = start(&cluster, "coordinator", "first", folder).await;
     first.terminate();
     assert!(first.ended().await.success(), "{}", first.said());
+    // What the survivor had not heard of it would call missing, and rightly. The last consumer was made last.
+    let survivor = cluster.members().first().unwrap().monitor_url();
+    let survivor = survivor.trim_start_matches("http://").to_owned();
+    let all = "/jsz?accounts=true&streams=true&consumers=true";
+    wait_until("the survivor knows what there is", HEALED, || async {
+        let (_, known) = get(&survivor, all).await?;
+        known.contains(PUSH_CONSUMER).then_some(())
+    })
+    .await;
     for member in [1, 2] {
         cluster.kill(member).await.unwrap();
     }
