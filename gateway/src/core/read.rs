@@ -1,6 +1,9 @@
 //! `GetTask`.
 
+use std::time::Duration;
+
 use protocol::task::Task;
+use tokio::time::{Instant, timeout_at};
 
 use crate::a2a::error::Error;
 use crate::a2a::request::GetTaskRequest;
@@ -20,6 +23,22 @@ impl Core {
         let latest = latest(request.history_length, "historyLength")?;
         let task = self.look_up(call, &request.id).await?.view(latest);
         self.files.task(&call.viewer()?, task).await
+    }
+
+    /// Waits until a task has ended or waits for somebody, for `limit` at most.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn settle(&self, call: &Call, id: &str, limit: Duration) -> Result<(), Error> {
+        let until = Instant::now() + limit;
+        let (mut standing, _, mut follower) = self.find(call, &call.owner()?, id).await?;
+        follower.skip_to(standing.log.generation, standing.log.last_sequence);
+        while !standing.log.is_ended() && !standing.is_interrupted() {
+            let Ok(next) = timeout_at(until, follower.next()).await else { return Ok(()) };
+            let Some((sequence, entry)) = next? else { return Ok(()) };
+            standing.apply(sequence, entry)?;
+        }
+        Ok(())
     }
 
     /// A task that the caller may see, as it stands.

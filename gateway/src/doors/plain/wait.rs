@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use protocol::TaskId;
 use protocol::task::{Task, TaskState};
-use serde_json::Value;
 
 use super::Asked;
 use crate::a2a::error::Error;
 use crate::a2a::request::GetTaskRequest;
-use crate::core::events::Narrator;
 use crate::limits::PLAIN_WAIT_MAX;
 
 /// How long `?wait=` asks to wait: `30s`, `500ms`, `2m` or a number of seconds.
@@ -46,34 +43,8 @@ pub(super) async fn settled(
     wait: Option<Duration>,
 ) -> Result<Task, Error> {
     let Some(wait) = wait.filter(|_| !is_settled(task.status.state)) else { return Ok(task) };
-    let id = TaskId::parse(&task.id).map_err(|_| Error::TaskNotFound(task.id.clone()))?;
-    let owner = asked.call.owner()?;
-    let hub = &asked.doors.core.hub;
-    hub.listen(&owner).await?;
-    let mut follower = hub.follow(&owner, &id);
-    follower.look_first();
-    let mut narrator = Narrator::new(&id, task.context_id.clone());
-    // It may have waited for somebody before: only what is behind the task as it was read counts.
-    let read_at = generation(&task);
-    let follow = async {
-        while let Some((_, entry)) = follower.next().await? {
-            narrator.tell(&entry);
-            if entry.generation > read_at && is_settled(narrator.state()) {
-                break;
-            }
-        }
-        Ok::<_, Error>(())
-    };
-    if let Ok(followed) = tokio::time::timeout(wait, follow).await {
-        followed?;
-    }
+    asked.doors.core.settle(&asked.call, &task.id, wait).await?;
     get(asked, task.id).await
-}
-
-/// The generation that a task was read at.
-fn generation(task: &Task) -> u64 {
-    let fact = task.metadata.as_ref().and_then(|facts| facts.get("weft/generation"));
-    fact.and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// The task as it stands.
