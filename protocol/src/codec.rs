@@ -96,7 +96,7 @@ fn guess(body: &[u8]) -> Result<Message, Fault> {
     let looks_like_json =
         body.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| matches!(b, b'{' | b'['));
     if looks_like_json {
-        check_json_depth(body, DEPTH_MAX)?;
+        check_json(body, DEPTH_MAX, usize::MAX)?;
         if let Ok(value) = serde_json::from_slice::<Value>(body) {
             return Ok(Message::from_user(vec![Part::data(value)]));
         }
@@ -150,7 +150,7 @@ pub fn stored<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
 }
 
 fn json_within<T: DeserializeOwned>(body: &[u8], depth_max: usize) -> Result<T, Fault> {
-    check_json_depth(body, depth_max)?;
+    check_json(body, depth_max, usize::MAX)?;
     serde_json::from_slice(body).map_err(|error| {
         Fault::new(code::MALFORMED_BODY, format!("the body is not the JSON expected: {error}"))
             .at(format!("line {} column {}", error.line(), error.column()))
@@ -211,33 +211,39 @@ pub fn check_depth(value: &Value) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Judges a JSON text by the depth limit [`DEPTH_MAX`], before a parser sees it.
+/// Judges a JSON text before a parser sees it: by the depth limit [`DEPTH_MAX`], and by how many values it may hold.
 ///
 /// # Errors
-/// A `too_deep` fault.
-pub fn check_text_depth(text: &[u8]) -> Result<(), Fault> {
-    check_json_depth(text, DEPTH_MAX)
+/// A `too_deep` or a `too_large` fault.
+pub fn check_text(text: &[u8], values_max: usize) -> Result<(), Fault> {
+    check_json(text, DEPTH_MAX, values_max)
 }
 
-/// Counts brackets outside strings; malformed text is left for the parser to judge.
-fn check_json_depth(body: &[u8], depth_max: usize) -> Result<(), Fault> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+/// Counts brackets and commas outside strings; malformed text is left for the parser to judge.
+fn check_json(body: &[u8], depth_max: usize, values_max: usize) -> Result<(), Fault> {
+    let (mut depth, mut values) = (0_usize, 0_usize);
+    let (mut in_string, mut escaped) = (false, false);
     for byte in body {
         match (in_string, byte) {
             (true, _) if escaped => escaped = false,
             (true, b'\\') => escaped = true,
             (_, b'"') => in_string = !in_string,
             (false, b'{' | b'[') => {
-                depth += 1;
+                (depth, values) = (depth + 1, values + 1);
                 if depth > depth_max {
                     return Err(too_deep(depth_max));
                 }
             }
             (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            (false, b',') => values += 1,
             _ => {}
         }
     }
-    Ok(())
+    if values <= values_max {
+        return Ok(());
+    }
+    let message = format!("the JSON has more than {values_max} values; send them as a file");
+    Err(Fault::new(code::TOO_LARGE, message).at("body"))
 }
 
 #[cfg(test)]
