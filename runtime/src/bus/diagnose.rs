@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::{consumer, stream};
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use protocol::header::Headers;
 use protocol::id::Skill;
 use protocol::subject::Subject;
-use protocol::topology::{
-    self, CARE_CONSUMER, Capacity, ConsumerSpec, Names, PUSH_CONSUMER, StreamSpec,
-};
+use protocol::topology::{self, CARE_CONSUMER, Capacity, ConsumerSpec, Names, StreamSpec};
 use protocol::{Owner, Timestamp};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::provision::{
     Difference, SYNC_ALWAYS, SYNC_KEY, compare_consumers, compare_streams, consumer_config,
@@ -174,6 +172,33 @@ enum Unread {
     Refused(String),
 }
 
+/// A page of the consumers of a stream. `missing` names those whose leader did not answer the server that lists them.
+#[derive(Deserialize)]
+struct ConsumerPage {
+    error: Option<AnswerError>,
+    #[serde(default)]
+    consumers: Vec<consumer::Info>,
+    missing: Option<Vec<String>>,
+    #[serde(default)]
+    limit: usize,
+    #[serde(default)]
+    total: usize,
+}
+
+/// The consumers of a stream.
+#[derive(Default)]
+struct Listed {
+    consumers: Vec<consumer::Info>,
+    /// Those that exist, with nobody who answers for them: their state, if listed at all, is not theirs.
+    silent: Vec<String>,
+}
+
+impl Listed {
+    fn is_silent(&self, consumer: &str) -> bool {
+        self.silent.iter().any(|name| name == consumer)
+    }
+}
+
 #[derive(Deserialize)]
 struct AnswerError {
     #[serde(default)]
@@ -209,10 +234,8 @@ impl Bus {
             self.try_submitting(),
             self.jetstream.query_account(),
         );
-        match submitting {
-            None => {}
-            Some((what, Unread::Leaderless(reason))) => found.leaderless.push((what, reason)),
-            Some((what, Unread::Refused(reason))) => found.unreadable.push((what, reason)),
+        if let Some((what, unread)) = submitting {
+            found.note_unread(what, unread);
         }
         found.account = account.ok().map(|account| AccountFill {
             bytes: account.storage,
@@ -254,8 +277,7 @@ impl Bus {
                     found.server_ahead_ms = found.server_ahead_ms.or(ahead_ms);
                     found.note_stream(self, what, answer, spec);
                 }
-                Err(Unread::Leaderless(reason)) => found.leaderless.push((what, reason)),
-                Err(Unread::Refused(reason)) => found.unreadable.push((what, reason)),
+                Err(unread) => found.note_unread(what, unread),
             }
         }
     }
@@ -270,14 +292,8 @@ impl Bus {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let body = serde_json::json!({ "subjects_filter": filter }).to_string();
         let asked_at = clock.now();
-        let answer = self.ask(subject.clone(), &Headers::new(), body.into(), REQUEST_TIMEOUT).await;
+        let answer: StreamAnswer = self.ask_api(&subject, body).await?;
         let heard_at = clock.now();
-        let answer = answer.map_err(|error| match self.shared.watch.violation(&subject) {
-            Some(violation) => Unread::Refused(violation),
-            None => Unread::Leaderless(error.reason),
-        })?;
-        let answer: StreamAnswer = serde_json::from_slice(&answer.payload)
-            .map_err(|error| Unread::Refused(error.to_string()))?;
         if let Some(error) = answer.error.as_ref().filter(|error| error.has_no_leader()) {
             return Err(Unread::Leaderless(error.description.clone()));
         }
@@ -295,25 +311,43 @@ impl Bus {
             if !found.streams.iter().any(|stream| stream.name == *name) {
                 continue;
             }
-            let listed = match self.jetstream.get_stream_no_info(name).await {
-                Ok(stream) => stream.consumers().try_collect::<Vec<_>>().await,
-                Err(error) => {
-                    found.unreadable.push((format!("consumers of {name}"), error.to_string()));
-                    continue;
-                }
-            };
-            match listed {
-                Ok(consumers) => found.note_consumers(self, name, &consumers, wanted),
-                Err(error) => {
-                    let (what, reason) = (format!("consumers of {name}"), error.to_string());
-                    if super::may_pass(&reason) {
-                        found.leaderless.push((what, reason));
-                    } else {
-                        found.unreadable.push((what, reason));
-                    }
-                }
+            match self.list_consumers(name).await {
+                Ok(listed) => found.note_consumers(self, name, &listed, wanted),
+                Err(unread) => found.note_unread(format!("consumers of {name}"), unread),
             }
         }
+    }
+
+    /// The consumers of a stream, page by page, and the names of those whose leader does not answer.
+    async fn list_consumers(&self, stream: &str) -> Result<Listed, Unread> {
+        let subject = format!("$JS.API.CONSUMER.LIST.{stream}");
+        let (mut listed, mut offset) = (Listed::default(), 0);
+        loop {
+            let body = serde_json::json!({ "offset": offset }).to_string();
+            let page: ConsumerPage = self.ask_api(&subject, body).await?;
+            if let Some(error) = page.error {
+                let unread =
+                    if error.has_no_leader() { Unread::Leaderless } else { Unread::Refused };
+                return Err(unread(error.description));
+            }
+            listed.consumers.extend(page.consumers);
+            listed.silent.extend(page.missing.into_iter().flatten());
+            offset += page.limit;
+            if page.limit == 0 || offset >= page.total {
+                return Ok(listed);
+            }
+        }
+    }
+
+    /// Asks the server's API. Silence is told from a missing permission by what the server said about it.
+    async fn ask_api<T: DeserializeOwned>(&self, subject: &str, body: String) -> Result<T, Unread> {
+        let asked =
+            self.ask(subject.to_owned(), &Headers::new(), body.into(), REQUEST_TIMEOUT).await;
+        let answer = asked.map_err(|error| match self.shared.watch.violation(subject) {
+            Some(violation) => Unread::Refused(violation),
+            None => Unread::Leaderless(error.reason),
+        })?;
+        serde_json::from_slice(&answer.payload).map_err(|error| Unread::Refused(error.to_string()))
     }
 
     /// Asks for a write that the fence refuses: whether this user may submit at all, and if not, why.
@@ -340,6 +374,13 @@ impl Bus {
 }
 
 impl Diagnosis {
+    fn note_unread(&mut self, what: String, unread: Unread) {
+        match unread {
+            Unread::Leaderless(reason) => self.leaderless.push((what, reason)),
+            Unread::Refused(reason) => self.unreadable.push((what, reason)),
+        }
+    }
+
     fn note_stream(
         &mut self,
         bus: &Bus,
@@ -401,34 +442,28 @@ impl Diagnosis {
         }
     }
 
-    fn note_consumers(
-        &mut self,
-        bus: &Bus,
-        stream: &str,
-        consumers: &[consumer::Info],
-        wanted: &Capacity,
-    ) {
+    fn note_consumers(&mut self, bus: &Bus, stream: &str, listed: &Listed, wanted: &Capacity) {
         let subjects = bus.subjects();
-        let care = topology::care_consumer(subjects);
-        if stream == care.stream {
-            match consumers.iter().find(|info| info.name == CARE_CONSUMER) {
-                Some(info) => {
-                    self.coordinators_pulling = Some(info.num_waiting);
-                    let noted = info.config.metadata.get(SYNC_KEY);
-                    self.noted_sync_always = noted.map(|sync| sync == SYNC_ALWAYS);
-                    self.compare(info, &care);
-                }
-                None => self.missing.push(format!("consumer {CARE_CONSUMER} on {stream}")),
+        for name in &listed.silent {
+            let what = format!("consumer {name} on {stream}");
+            self.leaderless.push((what, "its leader does not answer".to_owned()));
+        }
+        let answering = || listed.consumers.iter().filter(|info| !listed.is_silent(&info.name));
+        for spec in [topology::care_consumer(subjects), topology::push_consumer(subjects, wanted)] {
+            if spec.stream != stream || listed.is_silent(&spec.name) {
+                continue;
+            }
+            match answering().find(|info| info.name == spec.name) {
+                Some(info) => self.compare(info, &spec),
+                None => self.missing.push(format!("consumer {} on {stream}", spec.name)),
             }
         }
-        let push = topology::push_consumer(subjects, wanted);
-        if stream == push.stream {
-            match consumers.iter().find(|info| info.name == PUSH_CONSUMER) {
-                Some(info) => self.compare(info, &push),
-                None => self.missing.push(format!("consumer {PUSH_CONSUMER} on {stream}")),
+        for info in answering() {
+            if info.name == CARE_CONSUMER {
+                self.coordinators_pulling = Some(info.num_waiting);
+                let noted = info.config.metadata.get(SYNC_KEY);
+                self.noted_sync_always = noted.map(|sync| sync == SYNC_ALWAYS);
             }
-        }
-        for info in consumers {
             let skill = info.name.strip_prefix("skill-").and_then(|name| Skill::parse(name).ok());
             let Some(skill) = skill.filter(|skill| Names::skill_consumer(skill) == info.name)
             else {
