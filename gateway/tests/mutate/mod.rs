@@ -1,26 +1,10 @@
 //! Makes new inputs from good ones: the same ones for the same seed, for ever and on every platform.
 
-/// `SplitMix64`.
-pub(crate) struct Random(pub(crate) u64);
+#[path = "../../../protocol/tests/mutate/bytes.rs"]
+mod bytes;
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`; 0 when there is none.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end.max(1) as u64).unwrap_or_default()
-    }
-
-    pub(crate) fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
-        &choices[self.below(choices.len())]
-    }
-}
+pub(crate) use bytes::Random;
+use bytes::scratch;
 
 /// Pieces that parsers of addresses, queries, headers and JSON trip over.
 const PIECES: &[&[u8]] = &[
@@ -71,38 +55,11 @@ const PIECES: &[&[u8]] = &[
 /// One of the seeds, changed in one to four places; at times something that was never good.
 pub(crate) fn mutated(random: &mut Random, seeds: &[&[u8]]) -> Vec<u8> {
     if random.below(32) == 0 {
-        return (0..random.below(64)).map(|_| random.next().to_le_bytes()[0]).collect();
+        return random.bytes();
     }
     let mut data = random.pick(seeds).to_vec();
     for _ in 0..=random.below(3) {
-        scratch(&mut data, random, seeds);
+        scratch(&mut data, random, PIECES, |random| random.pick(seeds).to_vec());
     }
     data
-}
-
-fn scratch(data: &mut Vec<u8>, random: &mut Random, seeds: &[&[u8]]) {
-    let at = random.below(data.len() + 1);
-    let end = (at + random.below(24)).min(data.len());
-    match random.below(7) {
-        0 => {
-            let bit = 1 << random.below(8);
-            if let Some(byte) = data.get_mut(at) {
-                *byte ^= bit;
-            }
-        }
-        1 => drop(data.drain(at..end)),
-        2 => data.truncate(at),
-        3 => drop(data.splice(at..end, random.pick(PIECES).iter().copied())),
-        4 => drop(data.splice(at..at, random.pick(PIECES).iter().copied())),
-        5 => {
-            let other = random.pick(seeds);
-            let from = random.below(other.len());
-            let to = (from + random.below(200)).min(other.len());
-            drop(data.splice(at..end, other[from..to].iter().copied()));
-        }
-        _ => {
-            let piece = data[at..end].to_vec();
-            drop(data.splice(at..at, piece.repeat(random.below(80))));
-        }
-    }
 }

@@ -10,27 +10,10 @@ use weft_protocol::codec;
 
 use crate::judge::Form;
 
-/// `SplitMix64`.
-pub(crate) struct Random(pub(crate) u64);
+mod bytes;
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`; 0 when there is none.
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end.max(1) as u64).unwrap_or_default()
-    }
-
-    pub(crate) fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
-        &choices[self.below(choices.len())]
-    }
-}
+pub(crate) use bytes::Random;
+use bytes::scratch;
 
 /// A good input: bytes, and in most cases a document among them.
 pub(crate) struct Seed {
@@ -49,9 +32,7 @@ impl Seed {
     /// A changed input.
     pub(crate) fn mutated(&self, random: &mut Random, others: &[Self]) -> Vec<u8> {
         match &self.document {
-            _ if random.below(32) == 0 => {
-                (0..random.below(64)).map(|_| random.next().to_le_bytes()[0]).collect()
-            }
+            _ if random.below(32) == 0 => random.bytes(),
             Some((value, form)) if random.below(2) == 0 => {
                 let mut value = value.clone();
                 for _ in 0..=random.below(2) {
@@ -62,7 +43,7 @@ impl Seed {
             _ => {
                 let mut data = self.bytes();
                 for _ in 0..=random.below(3) {
-                    scratch(&mut data, random, others);
+                    scratch(&mut data, random, PIECES, |random| random.pick(others).bytes());
                 }
                 data
             }
@@ -117,34 +98,6 @@ const PIECES: &[&[u8]] = &[
     b"\nWeft-Input:signal\nWeft-Name:n",
     b"\ntraceparent:\r",
 ];
-
-/// Changes a few bytes.
-fn scratch(data: &mut Vec<u8>, random: &mut Random, others: &[Seed]) {
-    let at = random.below(data.len() + 1);
-    let end = (at + random.below(24)).min(data.len());
-    match random.below(7) {
-        0 => {
-            let bit = 1 << random.below(8);
-            if let Some(byte) = data.get_mut(at) {
-                *byte ^= bit;
-            }
-        }
-        1 => drop(data.drain(at..end)),
-        2 => data.truncate(at),
-        3 => drop(data.splice(at..end, random.pick(PIECES).iter().copied())),
-        4 => drop(data.splice(at..at, random.pick(PIECES).iter().copied())),
-        5 => {
-            let other = random.pick(others).bytes();
-            let from = random.below(other.len());
-            let to = (from + random.below(200)).min(other.len());
-            drop(data.splice(at..end, other[from..to].iter().copied()));
-        }
-        _ => {
-            let piece = data[at..end].to_vec();
-            drop(data.splice(at..at, piece.repeat(random.below(80))));
-        }
-    }
-}
 
 /// Changes one place of a document.
 fn reshape(value: &mut Value, random: &mut Random, others: &[Seed]) {
