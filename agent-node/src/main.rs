@@ -1,11 +1,9 @@
 //! The program `agent-node`: a node and nothing else, for hosts that only run agents.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use agent_node::command::{NodeArgs, run};
 use clap::Parser;
-use runtime::process::{causes, exit};
 
 /// Tasks allocate much and briefly, often on one thread to free on another; the system's allocator is slow at that.
 #[global_allocator]
@@ -20,12 +18,5 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match Box::pin(run(Cli::parse().args, &[])).await {
-        Ok(()) => ExitCode::from(exit::OK),
-        Err(error) => {
-            // Nobody is left to tell when stderr is closed.
-            drop(writeln!(std::io::stderr(), "error: {}", causes(&error).join("\n  because: ")));
-            ExitCode::from(error.exit_code())
-        }
-    }
+    runtime::role::end(Box::pin(run(Cli::parse().args, &[])).await)
 }

@@ -1,8 +1,9 @@
 //! The command that runs a coordinator: flags in, exit code out. `weft coordinator` and the program
 //! `coordinator` are both it.
 
-use runtime::args::{ArgsError, RoleArgs, SystemArgs};
-use runtime::process::{self, ProcessError, ReadyFile, WriteError, exit};
+use runtime::args::{RoleArgs, SystemArgs};
+use runtime::process::exit;
+use runtime::role::{Facts, WorkError, play};
 
 use crate::role::{self, CoordinatorRole, Ready, RoleError};
 
@@ -21,39 +22,17 @@ pub struct CoordinatorArgs {
 }
 
 /// Why the command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// Flags, variables or files.
-    #[error(transparent)]
-    Args(#[from] ArgsError),
-    /// The process around the coordinator.
-    #[error(transparent)]
-    Process(#[from] ProcessError<RoleError>),
-    /// The ready file.
-    #[error(transparent)]
-    ReadyFile(#[from] WriteError),
-}
+pub type CommandError = runtime::role::CommandError<RoleError>;
 
-impl CommandError {
-    /// The exit code.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
+impl WorkError for RoleError {
+    fn exit_code(&self) -> u8 {
         match self {
-            Self::Args(_) | Self::Process(ProcessError::Telemetry(_)) => exit::USAGE,
-            Self::Process(ProcessError::Forced) => exit::FORCED,
-            Self::Process(ProcessError::Work(RoleError::Connect(_))) => exit::CANNOT_CONNECT,
-            Self::Process(ProcessError::Work(_) | ProcessError::Signals(_))
-            | Self::ReadyFile(_) => exit::FAILURE,
+            Self::Connect(_) => exit::CANNOT_CONNECT,
+            Self::Provision(_) | Self::Http(_) | Self::ReadModel(_) | Self::Failed(_) => {
+                exit::FAILURE
+            }
         }
     }
-}
-
-fn facts(ready: &Ready) -> serde_json::Value {
-    serde_json::json!({
-        "name": ready.name,
-        "http": ready.http.map(|address| format!("http://{address}")),
-        "pid": std::process::id(),
-    })
 }
 
 /// Runs a coordinator until a signal.
@@ -66,23 +45,7 @@ pub async fn run(args: CoordinatorArgs) -> Result<(), CommandError> {
     let bus = connection.bus(&settings, "coordinator")?;
     let system = args.system.bus(&settings, &bus);
     let role = CoordinatorRole { bus, system, settings, name, http, sync_always: None };
-    let ready_file = ready_file.map(ReadyFile::new);
     let options = telemetry.options("coordinator", None);
-    let mut written = Ok(());
-    let done = process::run(&options, |stop| {
-        let ready = {
-            let (stop, written) = (stop.clone(), &mut written);
-            move |ready: Ready| {
-                if let Some(file) = &ready_file {
-                    *written = file.write(&facts(&ready));
-                }
-                if written.is_err() {
-                    stop.cancel();
-                }
-            }
-        };
-        role::run(role, stop, ready)
-    });
-    Box::pin(done).await?;
-    Ok(written?)
+    let facts = |ready: Ready| Facts::new(ready.name, ready.http);
+    play(&options, ready_file, facts, |stop, ready| role::run(role, stop, ready)).await
 }

@@ -1,7 +1,8 @@
 //! The command that runs a gateway: flags in, exit code out.
 
-use runtime::args::{ArgsError, RoleArgs};
-use runtime::process::{self, ProcessError, ReadyFile, WriteError, exit};
+use runtime::args::RoleArgs;
+use runtime::process::exit;
+use runtime::role::{Facts, WorkError, play};
 
 use crate::role::{self, GatewayRole, Ready, RoleError};
 
@@ -19,43 +20,16 @@ pub struct GatewayArgs {
 }
 
 /// Why the command failed.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// Flags, variables or files.
-    #[error(transparent)]
-    Args(#[from] ArgsError),
-    /// The process around the gateway.
-    #[error(transparent)]
-    Process(#[from] ProcessError<RoleError>),
-    /// The ready file.
-    #[error(transparent)]
-    ReadyFile(#[from] WriteError),
-}
+pub type CommandError = runtime::role::CommandError<RoleError>;
 
-impl CommandError {
-    /// The exit code.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
+impl WorkError for RoleError {
+    fn exit_code(&self) -> u8 {
         match self {
-            Self::Args(_) | Self::Process(ProcessError::Telemetry(_)) => exit::USAGE,
-            Self::Process(ProcessError::Forced) => exit::FORCED,
-            Self::Process(ProcessError::Work(RoleError::Connect(_))) => exit::CANNOT_CONNECT,
-            Self::Process(ProcessError::Work(RoleError::Gate(_) | RoleError::Tls(_))) => {
-                exit::USAGE
-            }
-            Self::Process(ProcessError::Work(_) | ProcessError::Signals(_))
-            | Self::ReadyFile(_) => exit::FAILURE,
+            Self::Connect(_) => exit::CANNOT_CONNECT,
+            Self::Gate(_) | Self::Tls(_) => exit::USAGE,
+            Self::Http(_) | Self::Listen(_) | Self::SignKey(_) | Self::Failed(_) => exit::FAILURE,
         }
     }
-}
-
-fn facts(ready: &Ready) -> serde_json::Value {
-    serde_json::json!({
-        "name": ready.name,
-        "listen": format!("{}://{}", if ready.is_secure { "https" } else { "http" }, ready.listen),
-        "http": ready.http.map(|address| format!("http://{address}")),
-        "pid": std::process::id(),
-    })
 }
 
 /// Runs a gateway until a signal.
@@ -68,23 +42,10 @@ pub async fn run(args: GatewayArgs) -> Result<(), CommandError> {
     settings.gateway.start_paths_at(&config.base());
     let bus = connection.bus(&settings, "gateway")?;
     let role = GatewayRole { bus, settings, name, listen: args.listen.into_iter().collect(), http };
-    let ready_file = ready_file.map(ReadyFile::new);
     let options = telemetry.options("gateway", None);
-    let mut written = Ok(());
-    let done = process::run(&options, |stop| {
-        let ready = {
-            let (stop, written) = (stop.clone(), &mut written);
-            move |ready: Ready| {
-                if let Some(file) = &ready_file {
-                    *written = file.write(&facts(&ready));
-                }
-                if written.is_err() {
-                    stop.cancel();
-                }
-            }
-        };
-        role::run(role, stop, ready)
-    });
-    Box::pin(done).await?;
-    Ok(written?)
+    let facts = |ready: Ready| {
+        let scheme = if ready.is_secure { "https" } else { "http" };
+        Facts::new(ready.name, ready.http).listening_at(format!("{scheme}://{}", ready.listen))
+    };
+    play(&options, ready_file, facts, |stop, ready| role::run(role, stop, ready)).await
 }

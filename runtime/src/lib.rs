@@ -9,5 +9,6 @@ pub mod link;
 pub mod metric;
 pub mod nats_server;
 pub mod process;
+pub mod role;
 pub mod supervisor;
 pub mod telemetry;

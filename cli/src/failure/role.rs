@@ -2,13 +2,11 @@
 
 use std::error::Error;
 
-use agent_node::command::CommandError as NodeError;
-use agent_node::role::RoleError as NodeRoleError;
-use coordinator::command::CommandError as CoordinatorError;
-use coordinator::role::RoleError as CoordinatorRoleError;
-use gateway::command::CommandError as GatewayError;
-use gateway::role::RoleError as GatewayRoleError;
+use agent_node::role::RoleError as NodeError;
+use coordinator::role::RoleError as CoordinatorError;
+use gateway::role::RoleError as GatewayError;
 use runtime::process::{ProcessError, causes};
+use runtime::role::{CommandError, WorkError};
 
 use super::{Exit, Failure};
 
@@ -21,6 +19,9 @@ const WAYS_IN: &str =
 const TLS: &str = "gateway.tls takes a certificate chain and its key, both in PEM";
 const SIGN_KEY: &str = "gateway.sign.key takes a PKCS#8 PEM file of an Ed25519 or a P-256 key: docs/gateway.md says how to make one";
 const AGENTS: &str = "examples/weft.toml shows an agent of each kind";
+const SCHEMA: &str =
+    "correct input_schema or output_schema: JSON Schema 2020-12 without references to other files";
+const GRACE: &str = "what was under way is done by another node after its lease; a larger node.drain_grace gives it time";
 const RESTART: &str = "start it again: what was acknowledged is stored; the log above says more";
 const READY_FILE: &str = "--ready-file takes a path in a directory that exists and may be written";
 const STORE: &str = "the server's store has less room than the streams ask for: lower bus.inbox_bytes_max, or raise max_file_store";
@@ -30,72 +31,62 @@ const READ_MODEL: &str =
     "the read model is a copy: remove its file, and it is built again from the streams";
 const SERVER: &str = "weft doctor looks at the server, its streams and what this user may do there";
 
-impl From<NodeError> for Failure {
-    fn from(error: NodeError) -> Self {
-        let exit = Exit::from_code(error.exit_code());
-        let failure = Self::new(exit, &error);
+/// A failure of a role's work, for which there is something that the user can do.
+pub(crate) trait Advised: WorkError {
+    /// Adds what can be done.
+    fn advise(self, failure: Failure) -> Failure;
+}
+
+impl<E: Advised> From<CommandError<E>> for Failure {
+    fn from(error: CommandError<E>) -> Self {
+        let failure = Self::new(Exit::from_code(error.exit_code()), &error);
         match error {
-            NodeError::Args(error) => error.into(),
-            NodeError::ReadyFile(_) => failure.todo(READY_FILE),
-            NodeError::Process(ProcessError::Telemetry(error)) => error.into(),
-            NodeError::Process(ProcessError::Signals(_) | ProcessError::Forced) => failure,
-            NodeError::Process(ProcessError::Work(error)) => match error {
-                NodeRoleError::Connect(error) => error.into(),
-                NodeRoleError::Build(_) => failure.todo(AGENTS),
-                NodeRoleError::NoAgents => {
-                    failure.todo(format!("{AGENTS}; weft dev brings one along"))
-                }
-                NodeRoleError::Schema { .. } => {
-                    failure.todo("correct input_schema or output_schema: JSON Schema 2020-12 without references to other files")
-                }
-                NodeRoleError::Http(_) => failure.todo(PORT),
-                NodeRoleError::Start(error) => failure.todo(on_the_server(&error)),
-                NodeRoleError::Failed(_) => failure.todo(RESTART),
-                NodeRoleError::StillRunning(_) => failure
-                    .todo("what was under way is done by another node after its lease; a larger node.drain_grace gives it time"),
-            },
+            CommandError::Args(error) => error.into(),
+            CommandError::ReadyFile(_) => failure.todo(READY_FILE),
+            CommandError::Process(ProcessError::Telemetry(error)) => error.into(),
+            CommandError::Process(ProcessError::Signals(_) | ProcessError::Forced) => failure,
+            CommandError::Process(ProcessError::Work(error)) => error.advise(failure),
         }
     }
 }
 
-impl From<CoordinatorError> for Failure {
-    fn from(error: CoordinatorError) -> Self {
-        let exit = Exit::from_code(error.exit_code());
-        let failure = Self::new(exit, &error);
-        match error {
-            CoordinatorError::Args(error) => error.into(),
-            CoordinatorError::ReadyFile(_) => failure.todo(READY_FILE),
-            CoordinatorError::Process(ProcessError::Telemetry(error)) => error.into(),
-            CoordinatorError::Process(ProcessError::Signals(_) | ProcessError::Forced) => failure,
-            CoordinatorError::Process(ProcessError::Work(error)) => match error {
-                CoordinatorRoleError::Connect(error) => error.into(),
-                CoordinatorRoleError::Provision(error) => failure.todo(on_the_server(&error)),
-                CoordinatorRoleError::Http(_) => failure.todo(PORT),
-                CoordinatorRoleError::ReadModel(_) => failure.todo(READ_MODEL),
-                CoordinatorRoleError::Failed(_) => failure.todo(RESTART),
-            },
+impl Advised for NodeError {
+    fn advise(self, failure: Failure) -> Failure {
+        match self {
+            Self::Connect(error) => error.into(),
+            Self::Build(_) => failure.todo(AGENTS),
+            Self::NoAgents => failure.todo(format!("{AGENTS}; weft dev brings one along")),
+            Self::Schema { .. } => failure.todo(SCHEMA),
+            Self::Http(_) => failure.todo(PORT),
+            Self::Start(error) => failure.todo(on_the_server(&error)),
+            Self::Failed(_) => failure.todo(RESTART),
+            Self::Drain(_) => failure.todo(GRACE),
         }
     }
 }
 
-impl From<GatewayError> for Failure {
-    fn from(error: GatewayError) -> Self {
-        let exit = Exit::from_code(error.exit_code());
-        let failure = Self::new(exit, &error);
-        match error {
-            GatewayError::Args(error) => error.into(),
-            GatewayError::ReadyFile(_) => failure.todo(READY_FILE),
-            GatewayError::Process(ProcessError::Telemetry(error)) => error.into(),
-            GatewayError::Process(ProcessError::Signals(_) | ProcessError::Forced) => failure,
-            GatewayError::Process(ProcessError::Work(error)) => match error {
-                GatewayRoleError::Connect(error) => error.into(),
-                GatewayRoleError::Http(_) => failure.todo(PORT),
-                GatewayRoleError::Listen(_) => failure.todo(LISTEN),
-                GatewayRoleError::Gate(_) => failure.todo(WAYS_IN),
-                GatewayRoleError::Tls(_) => failure.todo(TLS),
-                GatewayRoleError::SignKey(_) => failure.todo(SIGN_KEY),
-                GatewayRoleError::Failed(_) => failure.todo(RESTART),
-            },
+impl Advised for CoordinatorError {
+    fn advise(self, failure: Failure) -> Failure {
+        match self {
+            Self::Connect(error) => error.into(),
+            Self::Provision(error) => failure.todo(on_the_server(&error)),
+            Self::Http(_) => failure.todo(PORT),
+            Self::ReadModel(_) => failure.todo(READ_MODEL),
+            Self::Failed(_) => failure.todo(RESTART),
+        }
+    }
+}
+
+impl Advised for GatewayError {
+    fn advise(self, failure: Failure) -> Failure {
+        match self {
+            Self::Connect(error) => error.into(),
+            Self::Http(_) => failure.todo(PORT),
+            Self::Listen(_) => failure.todo(LISTEN),
+            Self::Gate(_) => failure.todo(WAYS_IN),
+            Self::Tls(_) => failure.todo(TLS),
+            Self::SignKey(_) => failure.todo(SIGN_KEY),
+            Self::Failed(_) => failure.todo(RESTART),
         }
     }
 }
@@ -132,16 +123,16 @@ mod tests {
         ] {
             let what = "stream WEFT_INBOX".to_owned();
             let error = ProvisionError { what, reason: reason.to_owned() };
-            let role = CoordinatorRoleError::Provision(error);
-            let failure = Failure::from(CoordinatorError::Process(ProcessError::Work(role)));
+            let work = ProcessError::Work(CoordinatorError::Provision(error));
+            let failure = Failure::from(CommandError::Process(work));
             assert_eq!(failure.todo.as_deref(), Some(todo), "{reason}");
         }
     }
 
     #[test]
     fn no_agents_and_a_bad_file_point_to_the_example() {
-        let role = NodeError::Process(ProcessError::Work(NodeRoleError::NoAgents));
-        let failure = Failure::from(role);
+        let work = ProcessError::Work(NodeError::NoAgents);
+        let failure = Failure::from(CommandError::Process(work));
         assert_eq!(failure.exit, Exit::Usage);
         assert!(failure.todo.unwrap().contains("examples/weft.toml"));
     }
