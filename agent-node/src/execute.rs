@@ -370,7 +370,13 @@ async fn run_agent(
         cancel: ear.token(),
         release: &core.release,
     };
-    let output = attempt::run(served, &context, parts, bounds).await?;
+    let ran = attempt::run(served, &context, parts, bounds).await;
+    if matches!(ran, Ok(_) | Err(Stop::Failed { .. }))
+        && let Err(Stop::Fenced) = Box::pin(context.take_back()).await
+    {
+        return Err(Stop::Fenced);
+    }
+    let output = ran?;
     served.check_output(&output).map_err(refused)?;
     parts::store_large(scribe, output).await
 }

@@ -56,13 +56,24 @@ pub fn of(subjects: &Subjects, task: &TaskId, log: &TaskLog) -> Vec<Publication>
             let parent = origin
                 .parent
                 .iter()
-                .map(|parent| wake(subjects, owner, &parent.task, &format!("end-{owner}-{task}")));
+                .map(|parent| wake(subjects, owner, &parent.task, &end_id(owner, task.as_str())));
             // Whoever resumed it may have died before the losers' cancels, and a completed attempt has seen to them.
             let abandons = log.state != TaskState::Completed;
             let left = log.unjoined().iter().chain(log.losers()).filter(|_| abandons);
             parent.chain(left.map(|child| cancel(subjects, owner, task, &child.task))).collect()
         }
     }
+}
+
+/// The message id of the wake that tells a parent of a child's end.
+fn end_id(owner: &Owner, child: &str) -> String {
+    format!("end-{owner}-{child}")
+}
+
+/// The child whose end a wake with this message id tells of; `None` for other wakes.
+#[must_use]
+pub fn ended_child(owner: &Owner, id: &str) -> Option<TaskId> {
+    TaskId::parse(id.strip_prefix(&end_id(owner, ""))?).ok()
 }
 
 /// Wakes a waiting task at a point in time.

@@ -266,6 +266,9 @@ pub struct Child {
     /// A node that should not run it if another can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub avoid: Option<NodeName>,
+    /// Whether the parent goes on, without the others, as soon as this child ends without a result.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub essential: bool,
 }
 
 /// What an ended child used of its slice.

@@ -27,12 +27,58 @@ pub enum Input {
     Decision(Box<Decision>),
 }
 
+/// What came for a task, without its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum InputKind {
+    /// See [`Input::Message`].
+    Message,
+    /// See [`Input::Signal`].
+    Signal,
+    /// See [`Input::Decision`].
+    Decision,
+}
+
+impl InputKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Message, Self::Signal, Self::Decision];
+
+    /// The kind that a message says it is; one that names none is taken for a message, which is what it is refused as.
+    #[must_use]
+    pub fn of(headers: &Headers) -> Self {
+        match headers.get(header::INPUT) {
+            Some(SIGNAL) => Self::Signal,
+            Some(DECISION) => Self::Decision,
+            Some(_) | None => Self::Message,
+        }
+    }
+
+    /// The word for several of them.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Message => "messages",
+            Self::Signal => "signals",
+            Self::Decision => "decisions",
+        }
+    }
+}
+
 /// The values of the header `Weft-Input`.
 const MESSAGE: &str = "message";
 const SIGNAL: &str = "signal";
 const DECISION: &str = "decision";
 
 impl Input {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> InputKind {
+        match self {
+            Self::Message(_) => InputKind::Message,
+            Self::Signal { .. } => InputKind::Signal,
+            Self::Decision(_) => InputKind::Decision,
+        }
+    }
+
     /// Reads what was stored.
     ///
     /// # Errors
@@ -120,6 +166,7 @@ mod tests {
             })),
         ] {
             let (headers, body) = input.write();
+            assert_eq!(InputKind::of(&headers), input.kind());
             assert_eq!(Input::read(&headers, &body), Ok(input));
         }
     }

@@ -47,7 +47,8 @@ pub const FAN_OUT_MAX: usize = 10_000;
 pub const DELEGATION_DEPTH_MAX: u32 = 16;
 /// Entries of the journal of one task. What needs more is several tasks: a journal is read on every resume.
 pub const JOURNAL_MAX: usize = 20_000;
-/// Messages, signals and decisions kept for one task.
+/// Messages kept for one task, and as many signals, and as many decisions: each kind has room of its own, so that a flood
+/// of one keeps nothing of another out.
 pub const INPUTS_MAX: usize = 1_000;
 /// Names of steps, waits and delegations, in characters.
 pub const STEP_NAME_CHARS_MAX: usize = 256;

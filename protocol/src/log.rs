@@ -224,6 +224,20 @@ impl TaskLog {
         u32::try_from(failed.count()).unwrap_or(u32::MAX)
     }
 
+    /// How often the task was tried: a run that goes on after a wait or a drain is no further try.
+    #[must_use]
+    pub fn tries(&self) -> usize {
+        let before = self.attempts.iter().map(|attempt| Some(attempt.outcome));
+        let before = std::iter::once(None).chain(before).take(self.attempts.len());
+        before.filter(|before| before.is_none_or(|before| !before.is_pause())).count()
+    }
+
+    /// How often a run went on after a wait or a drain.
+    #[must_use]
+    pub fn resumes(&self) -> usize {
+        self.attempts.len().saturating_sub(self.tries())
+    }
+
     /// The number of the next attempt.
     #[must_use]
     pub fn next_attempt(&self) -> u32 {

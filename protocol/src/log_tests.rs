@@ -62,6 +62,7 @@ fn event(kind: Kind) -> Event {
                 budget: None,
                 reason: None,
                 avoid: None,
+                essential: false,
             }],
         },
         Kind::Suspended => Event::Suspended {
@@ -145,6 +146,32 @@ fn a_later_attempt_makes_the_one_before_it_lost() {
 }
 
 #[test]
+fn a_run_that_goes_on_after_a_pause_is_a_resume_and_no_further_try() {
+    let waits = [Kind::Suspended, Kind::Resumed];
+    let of = |kinds: &[(u32, Kind)]| {
+        let entries = (1_u64..).zip(kinds).map(|(at, (run, kind))| {
+            (at, entry(at, if *kind == Kind::Resumed { 0 } else { *run }, event(*kind)))
+        });
+        let log = TaskLog::fold(entries).unwrap();
+        (log.tries(), log.resumes(), log.failures())
+    };
+    let [suspended, resumed] = waits;
+    let (claimed, failed, released) = (Kind::Claimed, Kind::AttemptFailed, Kind::Released);
+    for (kinds, expected) in [
+        (&[(1, claimed)][..], (1, 0, 1)),
+        (&[(1, suspended)], (1, 0, 0)),
+        (&[(1, suspended), (1, resumed)], (1, 0, 0)),
+        (&[(1, suspended), (1, resumed), (2, suspended), (2, resumed), (3, claimed)], (1, 2, 1)),
+        (&[(1, suspended), (1, resumed), (2, failed), (3, claimed)], (2, 1, 2)),
+        (&[(1, suspended), (1, resumed), (2, claimed), (3, suspended)], (2, 1, 1)),
+        (&[(1, claimed), (1, released), (2, Kind::Completed)], (1, 1, 0)),
+        (&[(1, failed), (2, failed), (3, Kind::Completed)], (3, 0, 2)),
+    ] {
+        assert_eq!(of(kinds), expected, "{kinds:?}");
+    }
+}
+
+#[test]
 fn giving_up_adds_no_attempt_and_loses_the_last_one() {
     let log = TaskLog::fold([
         (1, entry(1, 1, event(Kind::Claimed))),
@@ -181,6 +208,7 @@ fn a_delegation_may_take_several_entries() {
                 budget: None,
                 reason: None,
                 avoid: None,
+                essential: false,
             })
             .collect();
         Event::Delegated { name: "d".to_owned(), more, children }

@@ -103,6 +103,9 @@ enum Act {
         skill: String,
         inputs: Vec<Value>,
         enough: Option<u32>,
+        /// Fails with the first child that does.
+        #[serde(default)]
+        essential: bool,
         /// Takes an earlier result of this age at most when a child does not complete.
         cached_ms: Option<u64>,
     },
@@ -217,10 +220,13 @@ async fn play(context: &Context, file: Option<&PathBuf>, act: Act) -> Result<Val
             };
             context.call(call, effect).await
         }
-        Act::Delegate { name, skill, inputs, enough, cached_ms } => {
+        Act::Delegate { name, skill, inputs, enough, essential, cached_ms } => {
             let skill = Skill::parse(&skill).map_err(|e| Stop::permanent(e.to_string()))?;
-            let on_failure = limit(cached_ms)
-                .map_or(OnFailure::Report, |no_older_than| OnFailure::Cached { no_older_than });
+            let on_failure = match limit(cached_ms) {
+                Some(no_older_than) => OnFailure::Cached { no_older_than },
+                None if essential => OnFailure::Fail,
+                None => OnFailure::Report,
+            };
             let piece = |input| Work::new(skill.clone(), input).on_failure(on_failure.clone());
             let work = inputs.into_iter().map(piece).collect();
             let join = enough.map_or(Join::All, Join::Quorum);

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use client::Choice;
+use protocol::approval::Verdict;
 use protocol::dead::Cause;
 use protocol::fault::code;
 use protocol::input::Input;
@@ -11,6 +13,7 @@ use protocol::message::{Message, Part};
 use protocol::task::TaskState;
 use protocol::wait::WaitingFor;
 use protocol::{Owner, TaskId};
+use runtime::clock::Clock;
 use serde_json::{Value, json};
 use weft_tests::mesh::Mesh;
 use weft_tests::oracle::Oracle;
@@ -135,12 +138,17 @@ async fn a_flood_of_messages_is_refused_from_the_limit_on_and_loses_none_before_
     let hold = json!({"act": "delegate", "name": "hold", "skill": "play", "inputs": [hold]});
     let mut acts = vec![hold];
     acts.extend(turns(3).as_array().cloned().unwrap());
+    acts.push(json!({"act": "signal", "name": "bell"}));
+    acts.push(json!({"act": "approve", "name": "pay", "action": {"pay": 5}}));
     let task = mesh.submit("play", json!({ "acts": acts })).await;
     mesh.until_kind(&task, "suspended").await;
     const BEYOND: usize = 5;
     for number in 0..INPUTS_MAX + BEYOND {
         say(&mesh, &task, &number.to_string()).await;
     }
+    // Neither is kept out by the flood, one before and one after the task asks for it.
+    let bell = Input::Signal { name: "bell".to_owned(), payload: Vec::new() };
+    mesh.client.say(&me(), &task, &bell, None).await.unwrap();
     let refused = wait_until("the refusals", SOON, || async {
         let letters = mesh.client.dead_letters(None, 100).await.unwrap();
         (letters.len() == BEYOND).then_some(letters)
@@ -157,9 +165,16 @@ async fn a_flood_of_messages_is_refused_from_the_limit_on_and_loses_none_before_
     }
     assert_eq!(refused.first().unwrap().letter.fault.code, code::INPUT_REFUSED);
     let child = TaskId::of_child(&me(), &task, 0, 0);
-    let bell = Input::Signal { name: "begin".to_owned(), payload: Vec::new() };
-    mesh.client.say(&me(), &child, &bell, None).await.unwrap();
+    let begin = Input::Signal { name: "begin".to_owned(), payload: Vec::new() };
+    mesh.client.say(&me(), &child, &begin, None).await.unwrap();
+    asks(&mesh, &task, "pay").await;
+    let (now, by) = (Clock::system().now(), "ann".to_owned());
+    let yes = Choice { verdict: Verdict::Approve, by, comment: None, action: None, hash: None };
+    mesh.client.decide(&me(), &task, yes, now).await.unwrap();
     let end = mesh.end_of(&task).await;
     let said = output(&end).as_array().unwrap()[1..].to_vec();
-    assert_eq!(said, ["0", "1", "2"]);
+    let rung = json!({"came": true, "payload": null});
+    assert_eq!(said, [json!("0"), json!("1"), json!("2"), rung, json!({"done": {"pay": 5}})]);
+    let letters = mesh.client.dead_letters(None, 100).await.unwrap();
+    assert_eq!(letters.len(), BEYOND, "nothing else is refused");
 }

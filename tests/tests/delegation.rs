@@ -7,13 +7,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use client::TreeNode;
+use client::{Submission, TreeNode};
+use protocol::budget::{Account, Grant, Unit};
 use protocol::entry::{Child, Entry, Event};
 use protocol::fault::code;
 use protocol::header::Headers;
+use protocol::input::Input;
+use protocol::log::TaskLog;
 use protocol::need::{Need, Resolution};
 use protocol::task::TaskState;
-use protocol::{Owner, TaskId};
+use protocol::{Owner, Skill, TaskId};
 use runtime::clock::Clock;
 use serde_json::{Value, json};
 use weft_tests::mesh::Mesh;
@@ -84,6 +87,76 @@ async fn a_task_goes_on_with_enough_children_or_when_no_more_can_complete() {
     assert_eq!(mesh.end_of(&waiting.task).await.event.kind().name(), "canceled");
     let all = delegate(&mesh, vec![done(), done()], None).await;
     assert_eq!(output(&mesh.end_of(&all).await), json!([[[], []]]));
+    assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+fn then(act: &Value) -> Value {
+    script(&json!([{"act": "signal", "name": "go"}, act]))
+}
+
+/// How the books of a task stand after each of its entries.
+fn books(entries: &[Entry]) -> Vec<Account> {
+    let mut log = TaskLog::default();
+    let mut after = |(at, entry): (u64, &Entry)| {
+        log.apply(at, entry.clone()).map(|()| log.account).map_err(|error| error.to_string())
+    };
+    (1..).zip(entries).map(&mut after).collect::<Result<_, _>>().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_waited_for_any_more_is_canceled_and_gives_back_its_slice() {
+    const GRANT: u64 = 900;
+    let (mesh, mut coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    let _node = mesh.node("n1").await;
+    let fail = json!({"act": "fail", "message": "no"});
+    let say = json!({"act": "say", "text": "done"});
+    for (essential, enough, last, end, first) in [
+        (true, None, &fail, "failed", done()),
+        (false, Some(1), &say, "completed", waits()),
+        (false, Some(1), &say, "completed", script(&json!([{"act": "work", "ms": 50_000}]))),
+    ] {
+        let act = json!({
+            "act": "delegate", "name": "all", "skill": "play", "enough": enough,
+            "essential": essential, "inputs": [first, waits(), then(last)],
+        });
+        let submission = Submission {
+            budget: Some(Grant { tokens: Some(GRANT), ..Grant::default() }),
+            ..Submission::new(Skill::parse("play").unwrap(), script(&json!([act])).to_string())
+        };
+        let task = mesh.client.submit(submission).await.unwrap().task;
+        mesh.until_kind(&task, "suspended").await;
+        let below = children(&mesh.entries(&task).await);
+        let is_done = first == done();
+        let ready = if is_done { "completed" } else { "claimed" };
+        if first != waits() {
+            mesh.until_kind(&below[0].task, ready).await;
+        }
+        mesh.until_kind(&below[2].task, "suspended").await;
+        // Whoever looks next finds it all in the logs.
+        coordinator.kill().await;
+        let go = Input::Signal { name: "go".to_owned(), payload: Vec::new() };
+        mesh.client.say(&me(), &below[2].task, &go, None).await.unwrap();
+        assert!(coordinator.restart().await);
+        let last_entry = mesh.end_of(&task).await;
+        assert_eq!(last_entry.event.kind().name(), end, "{last_entry:?}");
+        if essential {
+            assert_eq!(fault(&last_entry).code, code::CHILD_FAILED);
+        }
+        for (child, expected) in
+            below.iter().zip([if is_done { "completed" } else { "canceled" }, "canceled", end])
+        {
+            assert_eq!(mesh.end_of(&child.task).await.event.kind().name(), expected, "{child:?}");
+        }
+        let books = books(&mesh.entries(&task).await);
+        for account in &books {
+            let left = account.left(Unit::Tokens).unwrap();
+            assert_eq!(account.spent.tokens + account.reserved.tokens + left, GRANT, "{account:?}");
+        }
+        assert!(books.iter().any(|account| account.reserved.tokens == GRANT / 4 * 3));
+        let last = books.last().unwrap();
+        assert_eq!((last.spent.tokens, last.reserved.tokens), (0, 0), "all slices are back");
+        assert_eq!(last_entry.spent.map(|spent| spent.tokens), Some(0));
+    }
     assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
 }
 

@@ -2,7 +2,7 @@
 
 use protocol::approval::RAISE_BUDGET;
 use protocol::budget::{Account, Exceeded, Unit, Usage};
-use protocol::entry::{ChildSpend, Event};
+use protocol::entry::{Child, ChildSpend, Event};
 use protocol::fault::{Fault, code};
 use protocol::journal::Journaled;
 use protocol::limits::CHILDREN_PER_ENTRY_MAX;
@@ -11,6 +11,7 @@ use runtime::config::OnBudget;
 use serde_json::json;
 
 use super::approve::{ApprovalOptions, Decided};
+use super::children::{LOOK_AGAIN, LOOKS_MAX};
 use super::turn::Turn;
 use super::{Context, permanent};
 use crate::agent::Stop;
@@ -59,7 +60,7 @@ impl Context {
             let Err(exceeded) = self.budget().await.check(amount) else { return Ok(()) };
             if !settled {
                 settled = true;
-                self.settle_ended_children().await?;
+                self.settle_children().await?;
                 continue;
             }
             if self.around.guard.on_budget != OnBudget::Ask {
@@ -124,10 +125,36 @@ impl Context {
         Ok(())
     }
 
+    /// Before the task ends: what children did not use that it went on without is not the task's to count.
+    pub(crate) async fn take_back(&self) -> Result<(), Stop> {
+        if self.has_grant() { self.settle_children().await } else { Ok(()) }
+    }
+
     /// Looks after children that the task went on without: what they did not use is left again once they have ended.
-    async fn settle_ended_children(&self) -> Result<(), Stop> {
-        let open: Vec<protocol::entry::Child> = self
-            .scribe
+    /// They have been canceled, and so this waits a moment for their ends.
+    async fn settle_children(&self) -> Result<(), Stop> {
+        for _ in 0..LOOKS_MAX {
+            let open = self.unsettled_children().await;
+            if open.is_empty() {
+                break;
+            }
+            let ends = self.child_ends(&open).await?;
+            let spent = open
+                .iter()
+                .zip(&ends)
+                .filter_map(|(child, end)| end.as_ref().map(|end| end.spend_of(child)));
+            self.refund(spent.collect()).await?;
+            if ends.iter().all(Option::is_some) {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    /// The children that the task went on without and of which it does not know what they used.
+    async fn unsettled_children(&self) -> Vec<Child> {
+        self.scribe
             .with_log(|log| {
                 let of = |journaled: &Journaled| match journaled {
                     Journaled::Delegated { children, joined: true, .. } => children.clone(),
@@ -138,16 +165,7 @@ impl Context {
                 let children = log.journal.iter().flat_map(of);
                 children.filter(|child| log.slice_of(&child.task).is_some()).collect()
             })
-            .await;
-        if open.is_empty() {
-            return Ok(());
-        }
-        let ends = self.child_ends(&open).await?;
-        let spent = open
-            .iter()
-            .zip(&ends)
-            .filter_map(|(child, end)| end.as_ref().map(|end| end.spend_of(child)));
-        self.refund(spent.collect()).await
+            .await
     }
 }
 

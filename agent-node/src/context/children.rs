@@ -19,10 +19,10 @@ use crate::agent::Stop;
 
 /// Publications under way at once.
 const AT_ONCE: usize = 500;
-/// How often a replica may be asked that has not heard of an end yet.
-const LOOKS_MAX: u32 = 40;
+/// How often somebody is asked who has not heard of an end yet.
+pub(super) const LOOKS_MAX: u32 = 40;
 /// How long to wait before asking again.
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// How a child ended.
 pub(super) struct End {

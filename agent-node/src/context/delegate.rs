@@ -56,7 +56,7 @@ pub enum OnFailure {
     /// The agent gets its fault.
     #[default]
     Report,
-    /// The task fails with `child_failed`.
+    /// The task fails with `child_failed`, at once: the others are canceled. In a race it counts as any failure.
     Fail,
     /// The agent gets null in place of a result.
     Ignore,
@@ -83,7 +83,7 @@ pub enum OnFailure {
 /// When the task goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Join {
-    /// Once every child has ended.
+    /// Once every child has ended, or one has failed whose failure is the task's.
     #[default]
     All,
     /// Once one child has completed; the others are canceled.
@@ -168,6 +168,12 @@ impl Piece {
         self.end.as_ref().is_some_and(|end| end.result.is_ok())
     }
 
+    /// Whether it has failed, and the task with it.
+    fn is_missed(&self) -> bool {
+        self.work.on_failure == OnFailure::Fail
+            && self.end.as_ref().is_some_and(|end| end.result.is_err())
+    }
+
     /// Whether the piece is handed out again after its last end, with what is different then.
     fn again(&mut self) -> bool {
         let Some(end) = self.end.as_ref().filter(|end| end.result.is_err()) else { return false };
@@ -229,6 +235,9 @@ impl Context {
             self.wave(&mut turn, &wave_name, take(&mut pieces, &open), enough).await?;
             if needed.is_some_and(|needed| completed(&pieces) >= needed) {
                 break;
+            }
+            if needed.is_none() && pieces.iter().any(Piece::is_missed) {
+                return conclude(name, pieces, needed);
             }
             open.retain(|at| pieces.get_mut(*at).is_some_and(Piece::again));
             if open.is_empty() {

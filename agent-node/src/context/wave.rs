@@ -43,14 +43,16 @@ impl Context {
             }
             Some(Journaled::Delegated { children, .. }) => {
                 let chosen = self.choose(name, &pieces).await?;
-                let all = self.write_children(turn, name, children, &pieces, chosen).await?;
+                let all =
+                    self.write_children(turn, name, children, &pieces, (chosen, enough)).await?;
                 (all, false, None)
             }
             Some(Journaled::Step { .. } | Journaled::Answered { .. }) | None => {
                 is_fresh = true;
                 self.check_limits(name, pieces.len()).await?;
                 let chosen = self.choose(name, &pieces).await?;
-                let all = self.write_children(turn, name, Vec::new(), &pieces, chosen).await?;
+                let all =
+                    self.write_children(turn, name, Vec::new(), &pieces, (chosen, enough)).await?;
                 (all, false, None)
             }
         };
@@ -69,9 +71,7 @@ impl Context {
             None => self.join(turn, &children, enough, is_fresh).await?,
         };
         turn.pass();
-        if enough.is_some() {
-            self.cancel_losers().await?;
-        }
+        self.cancel_losers().await?;
         let spent = children.iter().zip(&ends);
         let spent = spent.filter_map(|(child, end)| end.as_ref().map(|end| end.spend_of(child)));
         self.refund(spent.collect()).await?;
@@ -103,9 +103,12 @@ impl Context {
         let completed = ends.iter().flatten().filter(|end| end.result.is_ok()).count();
         let all = ended.len() == children.len();
         let is_enough = |enough| u32::try_from(completed).is_ok_and(|have| have >= enough);
+        let misses = |(child, end): (&Child, &Option<End>)| {
+            child.essential && end.as_ref().is_some_and(|end| end.result.is_err())
+        };
         match enough {
             None if all => Ok(ends),
-            Some(enough) if all || is_enough(enough) => {
+            _ if all || enough.is_some_and(is_enough) || children.iter().zip(&ends).any(misses) => {
                 let answer = Answer::Children { ended };
                 self.append(turn, Event::Received { waiting_for, answer }).await?;
                 Ok(ends)
@@ -200,11 +203,12 @@ impl Context {
         name: &str,
         mut children: Vec<Child>,
         pieces: &[&mut Piece],
-        chosen: Vec<Chosen>,
+        (chosen, enough): (Vec<Chosen>, Option<u32>),
     ) -> Result<Vec<Child>, Stop> {
         let written = children.len();
         let account = self.budget().await;
         let share = self.has_grant().then(|| share(&account, pieces.get(written..).unwrap_or(&[])));
+        let is_race = enough.is_some();
         let (mut batch, mut bytes) = (Vec::new(), 0);
         let mut rest = (0_u32..).zip(pieces.iter().zip(chosen)).skip(written).peekable();
         while let Some((index, (piece, (skill, reason)))) = rest.next() {
@@ -217,6 +221,7 @@ impl Context {
                 budget: slice(piece.work.budget, share, &account.granted),
                 reason,
                 avoid: piece.avoid.clone(),
+                essential: !is_race && piece.work.on_failure == OnFailure::Fail,
             });
             let full = batch.len() >= CHILDREN_PER_ENTRY_MAX || bytes >= ENTRY_BYTES;
             let more = rest.peek().is_some();

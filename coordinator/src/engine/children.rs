@@ -14,10 +14,24 @@ pub enum Child {
     Completed,
     /// It ended without a result.
     Fruitless,
+    /// It ended without a result, and its parent cannot do without it.
+    Missed,
     /// The leader says that it has not ended.
     Open,
     /// Only a replica, or nobody, has been asked: it may have ended.
     Unknown,
+}
+
+impl Child {
+    /// What an ended child is to its parent.
+    #[must_use]
+    pub fn ended(child: &protocol::entry::Child, has_completed: bool) -> Self {
+        match (has_completed, child.essential) {
+            (true, _) => Self::Completed,
+            (false, false) => Self::Fruitless,
+            (false, true) => Self::Missed,
+        }
+    }
 }
 
 /// What the children lead to.
@@ -36,9 +50,14 @@ pub enum Join {
 #[must_use]
 pub fn join(children: &[Child], enough: Option<u32>) -> Join {
     let count = |what| children.iter().filter(|child| **child == what).count();
-    let (completed, fruitless) = (count(Child::Completed), count(Child::Fruitless));
+    let (completed, missed) = (count(Child::Completed), count(Child::Missed));
+    let fruitless = count(Child::Fruitless) + missed;
     let (open, unknown) = (count(Child::Open), count(Child::Unknown));
     let Some(enough) = enough else {
+        if missed > 0 && open + unknown > 0 {
+            let reason = "a child that it cannot do without came to nothing".to_owned();
+            return Join::Resume(Box::new(resumed(children, reason)));
+        }
         return match (open, unknown) {
             (0, 0) => Join::Resume(Box::new(all_ended(children.len()))),
             (0, _) => Join::Ask,
@@ -68,7 +87,7 @@ pub fn all_ended(count: usize) -> Event {
 fn resumed(children: &[Child], reason: String) -> Event {
     let ended = (0_u32..)
         .zip(children)
-        .filter(|(_, child)| matches!(child, Child::Completed | Child::Fruitless))
+        .filter(|(_, child)| matches!(child, Child::Completed | Child::Fruitless | Child::Missed))
         .map(|(at, _)| at)
         .collect();
     Event::Resumed { reason, answer: Some(Answer::Children { ended }) }
@@ -86,6 +105,10 @@ mod tests {
             ("co", None, "wait"),
             ("cu", None, "ask"),
             ("?ou", None, "wait"),
+            ("com", None, "resume 0 2"),
+            ("um", None, "resume 1"),
+            ("cm", None, "resume"),
+            ("mo", Some(1), "wait"),
             ("", Some(1), "resume"),
             ("couo", Some(1), "resume 0"),
             ("ffo", Some(1), "wait"),
@@ -106,6 +129,7 @@ mod tests {
                 .map(|c| match c {
                     'c' => Child::Completed,
                     'f' => Child::Fruitless,
+                    'm' => Child::Missed,
                     'o' => Child::Open,
                     _ => Child::Unknown,
                 })

@@ -22,7 +22,7 @@ pub struct Said<'a> {
     pub sequence: u64,
     /// When it was stored.
     pub at: Timestamp,
-    /// How many had been said to the task when it came, itself included.
+    /// How many of its kind had been said to the task when it came, itself included.
     pub place: usize,
     /// What it is, or why it cannot be read.
     pub input: Result<&'a Input, &'a Fault>,
@@ -57,7 +57,8 @@ pub fn judge(log: &TaskLog, said: Said<'_>, on_message: OnMessage) -> Judgement 
         return refuse(&message, "submit another task; Weft-Context-Id keeps the conversation");
     }
     if said.place > INPUTS_MAX {
-        let message = format!("{INPUTS_MAX} messages are kept for a task, and that many have come");
+        let kind = input.kind().plural();
+        let message = format!("{INPUTS_MAX} {kind} are kept for a task, and that many have come");
         return refuse(&message, "submit another task for what remains to be said");
     }
     if log.origin.is_none() {
@@ -157,6 +158,7 @@ mod tests {
             (Phase::Running, Ok(&by("mallory", yes)), 1, OnMessage::Reject, keep),
             (Phase::Running, Ok(&message), INPUTS_MAX, OnMessage::Enqueue, keep),
             (Phase::Running, Ok(&message), INPUTS_MAX + 1, OnMessage::Enqueue, refused),
+            (Phase::Running, Ok(&signal), INPUTS_MAX + 1, OnMessage::Enqueue, refused),
             (Phase::Ended, Ok(&signal), 1, OnMessage::Enqueue, refused),
             (Phase::Queued, Err(&fault), 1, OnMessage::Enqueue, code::MALFORMED_BODY),
             (Phase::Waiting, Ok(&signal), 1, OnMessage::Enqueue, keep),

@@ -10,6 +10,7 @@ use client::Client;
 use futures_util::StreamExt as _;
 use protocol::header;
 use protocol::id::{Owner, TaskId};
+use protocol::log::TaskLog;
 use protocol::subject::Subject;
 use protocol::topology::CARE_CONSUMER;
 use runtime::bus::{Bus, Delivery, PullError, Pulled, Puller};
@@ -112,15 +113,12 @@ impl Care {
         let Some(stored) = stored else { return };
         // The time has come when the server says so, however late the clock here is.
         let now = self.logs.clock.now().max(stored);
-        match self.look(owner, task, repeated(&wakes), now).await {
+        match self.look(owner, task, &wakes, now).await {
             Ok((log, wait)) => {
                 for wake in wakes {
                     self.give(&wake, wait).await;
                 }
-                for input in inputs {
-                    let settled = self.judge(owner, task, &log, &input).await;
-                    self.settle(task, settled, &input).await;
-                }
+                self.judge_all(owner, task, &log, inputs).await;
             }
             Err(error) => {
                 let wait = again(task, &error);
@@ -128,6 +126,27 @@ impl Care {
                     self.give(&delivery, Some(wait)).await;
                 }
             }
+        }
+    }
+
+    /// Settles what was said to a task. What is kept is found out once for all of it: a flood comes in large piles.
+    async fn judge_all(&self, owner: &Owner, task: &TaskId, log: &TaskLog, inputs: Vec<Delivery>) {
+        if inputs.is_empty() {
+            return;
+        }
+        let kept = match self.kept(owner, task).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                let wait = again(task, &error);
+                for input in inputs {
+                    self.give(&input, Some(wait)).await;
+                }
+                return;
+            }
+        };
+        for input in inputs {
+            let settled = self.judge(owner, task, log, &input, &kept).await;
+            self.settle(task, settled, &input).await;
         }
     }
 
@@ -164,7 +183,7 @@ fn gather(puller: &mut Puller, first: Delivery) -> Vec<Delivery> {
 }
 
 /// What is published again for these wakes; for what was only said, nothing. Nobody repeats cancels for the ends of children that come for the first time: see `wake::is_cancel`.
-fn repeated(wakes: &[Delivery]) -> Option<Cancels> {
+pub(super) fn repeated(wakes: &[Delivery]) -> Option<Cancels> {
     if wakes.is_empty() {
         return None;
     }

@@ -1,5 +1,7 @@
 //! Settles what was said to tasks: it stays for a later wait, or is refused and the sender told.
 
+use std::collections::BTreeSet;
+
 use protocol::card::OnMessage;
 use protocol::dead::{Cause, DeadLetter};
 use protocol::entry::Origin;
@@ -22,6 +24,24 @@ use crate::engine::input::{self, Judgement, Said};
 /// The skill under which the letters of unknown tasks are kept.
 const NO_SKILL: &str = "unknown";
 
+/// Which of what was said to a task is kept for it.
+pub(super) enum Kept {
+    /// All of it.
+    All,
+    /// What is stored at these places.
+    These(BTreeSet<u64>),
+}
+
+impl Kept {
+    /// How many of its kind had been said when this came, as far as the limit goes.
+    fn place(&self, sequence: u64) -> usize {
+        match self {
+            Self::These(kept) if !kept.contains(&sequence) => INPUTS_MAX + 1,
+            Self::These(_) | Self::All => 1,
+        }
+    }
+}
+
 impl Care {
     /// Settles what was said to a task, given its log after everything that came has been looked at.
     pub(super) async fn judge(
@@ -30,13 +50,14 @@ impl Care {
         task: &TaskId,
         log: &TaskLog,
         delivery: &Delivery,
+        kept: &Kept,
     ) -> Settled {
         let read = Input::read(&delivery.headers, &delivery.payload);
         let sequence = delivery.position.sequence;
         let said = Said {
             sequence,
             at: delivery.position.stored_at,
-            place: self.place(owner, task, sequence).await?,
+            place: kept.place(sequence),
             input: read.as_ref(),
         };
         match input::judge(log, said, self.on_message(log).await) {
@@ -66,16 +87,15 @@ impl Care {
         of_skill.map(|agent| agent.on_message).unwrap_or_default()
     }
 
-    /// How many had been said to the task when this came; [`INPUTS_MAX`] + 1 when that many are kept already.
-    async fn place(&self, owner: &Owner, task: &TaskId, sequence: u64) -> Result<usize, LogError> {
+    /// Which of what was said to a task is kept, where it is so much that some may have to go.
+    pub(super) async fn kept(&self, owner: &Owner, task: &TaskId) -> Result<Kept, LogError> {
         let subject = self.bus().subjects().input(owner, task);
         let stream = &self.bus().names().log;
         if self.bus().count(stream, &subject).await? <= INPUTS_MAX {
-            return Ok(1);
+            return Ok(Kept::All);
         }
         let kept = self.said(owner, task).await?;
-        let is_kept = kept.iter().any(|message| message.sequence == sequence);
-        Ok(if is_kept { 1 } else { INPUTS_MAX + 1 })
+        Ok(Kept::These(kept.into_iter().map(|message| message.sequence).collect()))
     }
 
     /// The letter first, then the removal: a crash between them repeats both.

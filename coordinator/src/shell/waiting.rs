@@ -1,20 +1,22 @@
 //! Looks at a waiting task, and lets it go on when what it waits for is there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use protocol::consequence::Publication;
+use protocol::consequence::{self, Publication};
 use protocol::entry::{Event, Kind};
+use protocol::header;
 use protocol::id::{Owner, TaskId};
-use protocol::input::Input;
+use protocol::input::{Input, InputKind};
 use protocol::limits::INPUTS_MAX;
 use protocol::log::TaskLog;
 use protocol::time::Timestamp;
 use protocol::wait::{Arrived, WaitingFor};
-use runtime::bus::{Outgoing, StoredMessage};
+use runtime::bus::{Delivery, Outgoing, StoredMessage};
 
-use super::care::Care;
+use super::care::{Care, repeated};
 use super::lane;
-use super::log::{Cancels, LogError, kind_of};
+use super::log::{LogError, kind_of};
 use crate::engine::children::{self, Child, Join};
 use crate::engine::wake::{self, Look, Wake};
 
@@ -26,13 +28,13 @@ const ASK_AHEAD: usize = 64;
 impl Care {
     /// Looks at a task, and answers how its log is then; a time asks to look again after it.
     ///
-    /// With `repeat`, a task that does not wait has its consequences published again, even on a wake's first delivery:
-    /// whoever resumed it may have died before it published, on a wake that somebody else had settled meanwhile.
+    /// On wakes, a task that does not wait has its consequences published again, even on a first delivery: whoever
+    /// resumed it may have died before it published, on a wake that somebody else had settled meanwhile.
     pub(super) async fn look(
         &self,
         owner: &Owner,
         task: &TaskId,
-        repeat: Option<Cancels>,
+        wakes: &[Delivery],
         now: Timestamp,
     ) -> Result<(TaskLog, Option<Duration>), LogError> {
         self.metrics.coordinator.wakes.inc();
@@ -40,7 +42,7 @@ impl Care {
         let resumed = match wake::wake(&log, now) {
             Wake::Unknown => None,
             Wake::CarryOut => {
-                if let Some(cancels) = repeat {
+                if let Some(cancels) = repeated(wakes) {
                     self.logs.carry_out(owner, task, &log, cancels).await?;
                 }
                 None
@@ -52,7 +54,7 @@ impl Care {
                 None
             }
             Wake::LookAtChildren { position, enough } => {
-                self.children(owner, &log, position, enough).await?
+                self.children(owner, &log, (position, enough), wakes).await?
             }
             Wake::LookAtLane => {
                 lane::is_free(&self.logs, owner, &log).await?.then(wake::lane_is_free)
@@ -91,7 +93,7 @@ impl Care {
         Ok(read.collect())
     }
 
-    /// The first messages that were said to a task, as many as are kept for it.
+    /// What was said to a task, oldest first: of each kind as many as are kept for it, bodies included.
     pub(super) async fn said(
         &self,
         owner: &Owner,
@@ -101,18 +103,26 @@ impl Care {
         let Some(last) = self.bus().last_from_leader(stream, &subject).await? else {
             return Ok(Vec::new());
         };
-        let mut stored = Vec::new();
+        let (mut stored, mut newest) = (Vec::new(), 0);
+        let mut counts = InputKind::ALL.map(|kind| (kind, 0));
         self.bus()
             .scan(stream, &subject, 1, |message| {
-                stored.push(message);
-                match stored.len() {
-                    INPUTS_MAX => std::ops::ControlFlow::Break(()),
-                    _ => std::ops::ControlFlow::Continue(()),
+                newest = message.sequence;
+                let kind = InputKind::of(&message.headers);
+                if let Some((_, count)) = counts.iter_mut().find(|(of, _)| *of == kind) {
+                    *count += 1;
+                    if *count <= INPUTS_MAX {
+                        stored.push(message);
+                    }
+                }
+                match counts.iter().all(|(_, count)| *count >= INPUTS_MAX) {
+                    true => std::ops::ControlFlow::Break(()),
+                    false => std::ops::ControlFlow::Continue(()),
                 }
             })
             .await?;
-        let newest = stored.last().map_or(0, |message| message.sequence);
-        if stored.len() < INPUTS_MAX && newest < last.sequence {
+        let is_full = counts.iter().all(|(_, count)| *count >= INPUTS_MAX);
+        if !is_full && newest < last.sequence {
             return Err(LogError::Moved);
         }
         Ok(stored)
@@ -142,12 +152,15 @@ impl Care {
         &self,
         owner: &Owner,
         log: &TaskLog,
-        position: u32,
-        enough: Option<u32>,
+        (position, enough): (u32, Option<u32>),
+        wakes: &[Delivery],
     ) -> Result<Option<Event>, LogError> {
         let children = log.children_at(position);
         let mut known = vec![Child::Unknown; children.len()];
-        if enough.is_none() {
+        if children.iter().any(|child| child.essential) {
+            self.ask_for_missed(owner, children, &mut known, wakes).await?;
+        }
+        if enough.is_none() && children::join(&known, enough) == Join::Ask {
             self.ask_leader(owner, children, &mut known, WITNESSES).await?;
         }
         if children::join(&known, enough) == Join::Ask {
@@ -162,6 +175,27 @@ impl Care {
         }
     }
 
+    /// Looks for essential children that came to nothing. A wake by a child's end names the one to ask about; another
+    /// wake, such as that of the suspension itself, names none, and the replicas are asked about all.
+    async fn ask_for_missed(
+        &self,
+        owner: &Owner,
+        children: &[protocol::entry::Child],
+        known: &mut [Child],
+        wakes: &[Delivery],
+    ) -> Result<(), LogError> {
+        let id = |wake: &Delivery| wake.headers.get(header::MSG_ID).map(str::to_owned);
+        let named = wakes.iter().map(|wake| consequence::ended_child(owner, &id(wake)?));
+        match named.collect::<Option<BTreeSet<TaskId>>>() {
+            Some(named) => {
+                let at = |child: &protocol::entry::Child| named.contains(&child.task);
+                let asked = (0..).zip(children).filter(|(_, child)| at(child)).map(|(at, _)| at);
+                self.ask_about(owner, children, known, asked.collect()).await
+            }
+            None => self.ask_replicas(owner, children, known).await,
+        }
+    }
+
     /// Asks the leader about the last `count` of those nobody knows about: the last child usually ends late.
     async fn ask_leader(
         &self,
@@ -171,13 +205,25 @@ impl Care {
         count: usize,
     ) -> Result<(), LogError> {
         let unknown = known.iter().enumerate().rev().filter(|(_, one)| **one == Child::Unknown);
-        let asked: Vec<_> = unknown.map(|(at, _)| at).take(count).collect();
+        let asked = unknown.map(|(at, _)| at).take(count).collect();
+        self.ask_about(owner, children, known, asked).await
+    }
+
+    /// Asks the leader about the children at these places.
+    async fn ask_about(
+        &self,
+        owner: &Owner,
+        children: &[protocol::entry::Child],
+        known: &mut [Child],
+        asked: Vec<usize>,
+    ) -> Result<(), LogError> {
         let looks = asked.into_iter().filter_map(|at| {
             let child = children.get(at)?;
-            Some(async move { (at, self.logs.last_kind(owner, &child.task).await) })
+            Some(async move { (at, child, self.logs.last_kind(owner, &child.task).await) })
         });
-        for (at, last) in futures_util::future::join_all(looks).await {
-            let state = last?.and_then(ended).unwrap_or(Child::Open);
+        for (at, child, last) in futures_util::future::join_all(looks).await {
+            let end = last?.filter(|kind| kind.is_terminal());
+            let state = end.map_or(Child::Open, |kind| ended(child, kind));
             if let Some(slot) = known.get_mut(at) {
                 *slot = state;
             }
@@ -197,19 +243,19 @@ impl Care {
         let last = self.bus().last_of_each(&self.bus().names().log, &logs).await?;
         let ends: std::collections::HashMap<_, _> = last
             .into_iter()
-            .filter_map(|message| Some((kind_of(&message).and_then(ended)?, message.subject)))
-            .map(|(state, subject)| (subject, state))
+            .filter_map(|message| Some((kind_of(&message)?, message.subject)))
+            .filter(|(kind, _)| kind.is_terminal())
+            .map(|(kind, subject)| (subject, kind))
             .collect();
-        for (slot, subject) in known.iter_mut().zip(&logs) {
-            if let Some(state) = ends.get(subject) {
-                *slot = *state;
+        for ((slot, child), subject) in known.iter_mut().zip(children).zip(&logs) {
+            if let Some(kind) = ends.get(subject) {
+                *slot = ended(child, *kind);
             }
         }
         Ok(())
     }
 }
 
-fn ended(kind: Kind) -> Option<Child> {
-    let state = if kind == Kind::Completed { Child::Completed } else { Child::Fruitless };
-    kind.is_terminal().then_some(state)
+fn ended(child: &protocol::entry::Child, kind: Kind) -> Child {
+    Child::ended(child, kind == Kind::Completed)
 }

@@ -28,6 +28,17 @@ pub struct Attempt {
     pub agent: Option<String>,
 }
 
+impl AttemptOutcome {
+    /// Whether a run after it goes on where it stopped, rather than trying again.
+    #[must_use]
+    pub fn is_pause(self) -> bool {
+        match self {
+            Self::Suspended | Self::Released => true,
+            Self::Running | Self::Lost | Self::Failed | Self::Ended => false,
+        }
+    }
+}
+
 /// How an attempt went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

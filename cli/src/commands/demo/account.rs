@@ -211,6 +211,7 @@ mod tests {
             budget: None,
             reason: None,
             avoid: None,
+            essential: false,
         });
         let delegated =
             Event::Delegated { name: "inspect".to_owned(), more: false, children: named.collect() };

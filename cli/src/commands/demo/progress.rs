@@ -163,6 +163,7 @@ mod tests {
                 budget: None,
                 reason: None,
                 avoid: None,
+                essential: false,
             })
             .collect();
         let mut progress = Progress::default();
