@@ -62,7 +62,7 @@ pub struct Summary {
     pub skill: Option<Skill>,
     /// Its state; `None` when its log cannot be read.
     pub state: Option<TaskState>,
-    /// Attempts so far.
+    /// How often it was tried; a run that goes on after a wait or a drain is no further try.
     pub attempts: usize,
     /// The node of the last attempt.
     pub node: Option<String>,
@@ -321,7 +321,7 @@ fn summary(owner: &Owner, task: &TaskId, log: &TaskLog) -> Summary {
         owner: owner.clone(),
         skill: log.origin.as_ref().map(|origin| origin.skill.clone()),
         state: Some(log.state),
-        attempts: log.attempts.len(),
+        attempts: log.tries(),
         node: log.attempts.last().map(|attempt| attempt.node.to_string()),
         submitted_at: log.origin.as_ref().map(|origin| origin.submitted_at),
         changed_at: log.changed_at,

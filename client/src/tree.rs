@@ -29,7 +29,7 @@ pub struct TreeNode {
     pub skill: Option<Skill>,
     /// Its state.
     pub state: TaskState,
-    /// Attempts so far.
+    /// How often it was tried; a run that goes on after a wait or a drain is no further try.
     pub attempts: usize,
     /// The node of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,7 +137,7 @@ fn node(task: TaskId, log: &TaskLog, child: Option<Child>) -> TreeNode {
         task,
         skill: skill.or_else(|| origin.map(|origin| origin.skill.clone())),
         state: log.state,
-        attempts: log.attempts.len(),
+        attempts: log.tries(),
         node: log.attempts.last().map(|attempt| attempt.node.to_string()),
         waiting_for: log.waiting_for.clone(),
         until: log.until,

@@ -33,6 +33,8 @@ pub struct Moved {
     pub(crate) waiting_for: Option<&'static str>,
     /// The attempt that wrote it, and its node; nothing when none was running.
     pub(crate) attempt: Option<(u32, String)>,
+    /// Whether a run after it goes on where it stopped.
+    pub(crate) is_pause: bool,
     pub(crate) changed_at: Timestamp,
     pub(crate) error: Option<String>,
     pub(crate) generation: u64,
@@ -101,6 +103,7 @@ fn of_entry(owner: &str, task: &str, entry: &Entry) -> Change {
             None
         },
         attempt: (entry.attempt > 0).then(|| (entry.attempt, entry.by.to_string())),
+        is_pause: matches!(entry.event.kind(), Kind::Suspended | Kind::Released),
         changed_at: entry.at,
         error: if let Event::Failed { fault, .. } | Event::Rejected { fault } = &entry.event {
             Some(fault.to_string())

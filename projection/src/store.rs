@@ -15,12 +15,13 @@ use crate::rounds::Rounds;
 use crate::row::{Change, Moved};
 
 /// The layout of the table. Another one means that the file is thrown away and made again.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
 const TABLES: &str = "
     CREATE TABLE task (
         owner TEXT NOT NULL, id TEXT NOT NULL, skill TEXT NOT NULL, context TEXT NOT NULL,
         state INTEGER NOT NULL, waiting_for TEXT, attempts INTEGER NOT NULL, node TEXT, parent TEXT,
         submitted_at INTEGER NOT NULL, changed_at INTEGER NOT NULL, error TEXT, generation INTEGER NOT NULL,
+        run INTEGER NOT NULL, paused INTEGER NOT NULL,
         PRIMARY KEY (owner, id)
     ) WITHOUT ROWID;
     CREATE INDEX task_by_change ON task (changed_at, owner, id);
@@ -190,12 +191,13 @@ impl Projection {
 
 fn put(transaction: &Transaction<'_>, row: &Row, begun: bool) -> Result<(), rusqlite::Error> {
     let sql = if begun {
-        "INSERT INTO task VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+        "INSERT INTO task VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?7, ?14)
          ON CONFLICT (owner, id) DO UPDATE SET skill = ?3, context = ?4, state = ?5, waiting_for = ?6, attempts = ?7,
-             node = ?8, parent = ?9, submitted_at = ?10, changed_at = ?11, error = ?12, generation = ?13
+             node = ?8, parent = ?9, submitted_at = ?10, changed_at = ?11, error = ?12, generation = ?13,
+             run = ?7, paused = ?14
          WHERE generation < ?13"
     } else {
-        "INSERT INTO task VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+        "INSERT INTO task VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?7, ?14)
          ON CONFLICT (owner, id) DO NOTHING"
     };
     transaction.prepare_cached(sql)?.execute(params![
@@ -212,6 +214,8 @@ fn put(transaction: &Transaction<'_>, row: &Row, begun: bool) -> Result<(), rusq
         row.changed_at.millis(),
         row.error,
         i64::try_from(row.generation).unwrap_or(i64::MAX),
+        // Of all first entries only one that waits can be a run's last.
+        row.attempts > 0 && row.waiting_for.is_some(),
     ])?;
     Ok(())
 }
@@ -222,7 +226,9 @@ fn update(transaction: &Transaction<'_>, moved: &Moved) -> Result<(), rusqlite::
         .prepare_cached(
             "UPDATE task SET
                  state = COALESCE(?3, CASE WHEN COALESCE(?5, attempts) > 0 THEN ?8 ELSE ?9 END),
-                 waiting_for = ?4, attempts = COALESCE(?5, attempts), node = COALESCE(?6, node),
+                 waiting_for = ?4, attempts = attempts + (COALESCE(?5, run) <> run AND NOT paused),
+                 run = COALESCE(?5, run),
+                 paused = CASE WHEN ?5 IS NULL THEN paused WHEN ?5 = run THEN paused OR ?12 ELSE ?12 END, node = COALESCE(?6, node),
                  changed_at = ?7, error = ?10, generation = ?11
              WHERE owner = ?1 AND id = ?2 AND generation < ?11",
         )?
@@ -238,6 +244,7 @@ fn update(transaction: &Transaction<'_>, moved: &Moved) -> Result<(), rusqlite::
             number(TaskState::Submitted),
             moved.error,
             i64::try_from(moved.generation).unwrap_or(i64::MAX),
+            moved.is_pause,
         ])?;
     Ok(())
 }

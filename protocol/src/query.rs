@@ -66,7 +66,7 @@ pub struct Row {
     /// What it waits for, in a word: `children`, `timer`, `input`, `signal`, `approval`, `lane`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
-    /// Attempts so far.
+    /// How often it was tried; a run that goes on after a wait or a drain is no further try.
     pub attempts: u32,
     /// The node of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]

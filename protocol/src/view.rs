@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::id::{ContextId, Owner, Skill, TaskId};
-use crate::log::{AttemptOutcome, TaskLog};
+use crate::log::TaskLog;
 use crate::message::{Message, Part};
 use crate::submission::Envelope;
 use crate::task::{Task, TaskState, TaskStatus};
@@ -76,8 +76,10 @@ fn metadata(log: &TaskLog) -> Map<String, Value> {
     let mut facts = Map::new();
     let mut put = |key: &str, value: Value| facts.insert(format!("weft/{key}"), value);
     put("generation", json!(log.generation));
-    let count = log.attempts.iter().filter(|a| a.outcome != AttemptOutcome::Released).count();
-    put("attempts", json!(count));
+    put("attempts", json!(log.tries()));
+    if log.resumes() > 0 {
+        put("resumes", json!(log.resumes()));
+    }
     if let Some(last) = log.attempts.last() {
         put("node", json!(last.node));
     }

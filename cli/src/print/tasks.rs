@@ -101,6 +101,7 @@ pub(crate) fn one(printer: &mut Printer, task: &Task) -> Result<(), PrintError> 
         ("parent", fact("parent")),
         ("redrive of", fact("redriveOf")),
         ("attempts", fact("attempts")),
+        ("resumes", fact("resumes")),
         ("node", fact("node")),
         ("submitted", at(fact("submittedAt"))),
         ("changed", task.status.timestamp.and_then(|changed| at(Some(changed.to_string())))),
