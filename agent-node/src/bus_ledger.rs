@@ -73,7 +73,11 @@ impl Direct {
     /// Stores messages, all or none; patient with what may pass.
     pub(crate) async fn append(&self, messages: Vec<Outgoing>) -> Result<u64, AppendError> {
         let started = Instant::now();
-        let result = self.append_patiently(messages).await;
+        let result = tokio::select! {
+            biased;
+            result = self.append_patiently(messages) => result,
+            () = self.gone.cancelled() => Err(AppendError::Gone),
+        };
         self.metrics.node.commit_duration.observe(started.elapsed().as_secs_f64());
         result
     }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::NodeName;
 use protocol::card::OnMessage;
 use protocol::subject::Subject;
 use protocol::topology::{CARE_CONSUMER, Capacity, Names};
+use protocol::{NodeName, cancel};
 use runtime::bus::{Bus, Ears, Patience, PullError, SYNC_ALWAYS, Topic};
 use runtime::clock::Clock;
 use runtime::metric::Metrics;
 use runtime::supervisor::{Kind, StillRunning, Supervisor};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus_ledger::BusLedger;
@@ -77,6 +78,22 @@ pub enum StartError {
     },
 }
 
+/// Why a node did not stop in good order.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// Something still runs.
+    #[error(transparent)]
+    StillRunning(#[from] StillRunning),
+    /// The server was gone.
+    #[error(
+        "the server is gone: {in_hand} deliveries were neither finished nor given back; their leases bring them to another node"
+    )]
+    Unreachable {
+        /// Deliveries that were in hand.
+        in_hand: usize,
+    },
+}
+
 /// A running node.
 pub struct Node {
     supervisor: Supervisor,
@@ -88,6 +105,15 @@ pub struct Node {
     gone: CancellationToken,
     registry: Arc<Registry>,
 }
+
+/// How long a stopping node waits for the registry to take its word.
+const TELL_LIMIT: Duration = Duration::from_secs(2);
+/// How long attempts may take to let go once they are told to.
+const GIVE_BACK_LIMIT: Duration = Duration::from_secs(3);
+/// How long agents may take to end what they keep running.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// How long a stopping node waits until its last words are sent.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long to wait before asking again for a consumer that somebody else has to create.
 const CONSUMER_WAIT: Duration = Duration::from_millis(500);
@@ -211,42 +237,60 @@ impl Node {
     }
 
     /// Stops in good order: no more pulls, attempts go on to a commit for `grace`, the rest is given back without
-    /// costing an attempt.
+    /// costing an attempt. Without a server nothing can be committed or given back: the agents are ended then.
     ///
     /// # Errors
-    /// When something still runs after that.
-    pub async fn drain(self, grace: Duration) -> Result<(), StillRunning> {
+    /// See [`DrainError`].
+    pub async fn drain(self, grace: Duration) -> Result<(), DrainError> {
         self.stop_pulling.cancel();
-        self.registry.set_draining().await;
-        let empty = async {
-            while !self.hand.is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        if tokio::time::timeout(grace, empty).await.is_err() {
-            tracing::warn!(in_hand = self.hand.len(), reason = "grace is over", "giving work back");
+        let telling = timeout(TELL_LIMIT, self.registry.set_draining());
+        let (_, in_grace) = tokio::join!(telling, timeout(grace, self.is_empty_handed()));
+        let in_hand = self.hand.len();
+        let unreachable = in_hand > 0 && !self.bus.is_connected();
+        if in_grace.is_err() {
+            tracing::warn!(in_hand, reason = "grace is over", "giving work back");
             self.release.cancel();
         }
-        let given_back = async {
-            while !self.hand.is_empty() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let late = tokio::time::timeout(Duration::from_secs(3), given_back).await.is_err();
+        if unreachable {
+            let reason = "the server is gone";
+            tracing::warn!(in_hand, reason, "nothing can be committed or given back");
+            self.gone.cancel();
+        }
+        let late = timeout(GIVE_BACK_LIMIT, self.is_empty_handed()).await.is_err();
         self.gone.cancel();
-        self.registry.remove().await;
-        if tokio::time::timeout(Duration::from_secs(2), self.registry.close_agents()).await.is_err()
-        {
+        if timeout(TELL_LIMIT, self.registry.remove()).await.is_err() {
+            tracing::warn!(
+                reason = "no answer",
+                "its agents stay in the registry until they expire"
+            );
+        }
+        if timeout(CLOSE_LIMIT, self.registry.close_agents()).await.is_err() {
             tracing::warn!(reason = "they took too long", "agents are ended by force");
         }
         self.stop_keeping.cancel();
         self.supervisor.shutdown();
-        self.bus.flush().await;
+        self.flush().await;
         let limit = if late { Duration::from_millis(100) } else { Duration::from_secs(2) };
         let ended = self.supervisor.wait(limit).await;
         // The last jobs to end may have given deliveries back.
-        self.bus.flush().await;
-        ended
+        self.flush().await;
+        if unreachable {
+            return Err(DrainError::Unreachable { in_hand });
+        }
+        Ok(ended?)
+    }
+
+    async fn is_empty_handed(&self) {
+        while !self.hand.is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Sends what waits to be sent. A client without a connection would wait for one.
+    async fn flush(&self) {
+        if timeout(FLUSH_LIMIT, self.bus.flush()).await.is_err() {
+            tracing::debug!(reason = "no connection", "not flushed");
+        }
     }
 }
 
@@ -262,7 +306,9 @@ async fn hear(core: Arc<Core>, mut ears: Ears, stop: CancellationToken) {
             message = ears.next() => message,
         };
         match core.bus.subjects().parse(&message.subject) {
-            Some(Subject::Cancel(owner, task)) => core.cancels.hear(owner, task),
+            Some(Subject::Cancel(owner, task)) => {
+                core.cancels.hear(owner, task, cancel::reason(&message.payload));
+            }
             Some(Subject::Input(owner, task)) => core.inputs.hear(owner, task),
             Some(_) | None => {}
         }

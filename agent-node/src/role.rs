@@ -13,11 +13,11 @@ use runtime::health::server::ServeError;
 use runtime::health::{Health, server};
 use runtime::link;
 use runtime::metric::Metrics;
-use runtime::supervisor::{JobFailed, Kind, StillRunning, Supervisor};
+use runtime::supervisor::{JobFailed, Kind, Supervisor};
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::{self, AgentKind, BuildError, Surroundings};
-use crate::node::{GroupCommit, Node, NodeSettings, StartError};
+use crate::node::{DrainError, GroupCommit, Node, NodeSettings, StartError};
 use crate::served::{Served, Terms};
 
 /// What a node is run with.
@@ -75,9 +75,9 @@ pub enum RoleError {
     /// A part that the node cannot do without failed.
     #[error("the node cannot go on")]
     Failed(#[source] JobFailed),
-    /// Something still ran after the grace period.
+    /// It did not stop in good order.
     #[error(transparent)]
-    StillRunning(#[from] StillRunning),
+    Drain(#[from] DrainError),
 }
 
 /// Runs a node until `stop`, then drains it.

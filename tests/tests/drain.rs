@@ -246,3 +246,29 @@ async fn under_load_nodes_come_and_go_and_no_task_waits_for_a_lease() {
     println!("{count} tasks over 8 drains, the slowest took {longest:?}");
     assert!(longest < Duration::from_secs(5), "a task waited for a lease: {longest:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_server_agents_are_ended_after_the_grace() {
+    let config = AGENTS
+        .replace("drain_grace = \"5s\"", "drain_grace = \"1s\"")
+        .replace("timeout = \"30s\"", "timeout = \"300s\"");
+    let (mut mesh, _coordinator) = Mesh::start(PROGRAM, &config).await;
+    let mut leaving = mesh.node("n0").await;
+    let stubborn = mesh.submit("probe", json!({"sleepMs": 120_000, "stubborn": true})).await;
+    let stepping = mesh.submit("probe", json!({"steps": 2, "sleepMs": 1_000})).await;
+    for task in [&stubborn, &stepping] {
+        mesh.until(task, "begun", |log| !log.is_empty()).await;
+    }
+    mesh.server.kill().await;
+    leaving.terminate();
+    // The agent itself would go on for two minutes.
+    let status = timeout(Duration::from_secs(60), leaving.ended()).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", leaving.said());
+    let said = leaving.said();
+    assert!(said.contains("nothing can be committed or given back"), "{said}");
+    assert!(said.contains("Unreachable { in_hand: 2 }"), "{said}");
+    mesh.server.restart().await.unwrap();
+    let _heir = mesh.node("n1").await;
+    assert_eq!(mesh.end_of(&stepping).await.by.as_str(), "n1");
+    assert_eq!(Oracle::read(&mesh.client).await.unwrap().log(&stubborn)[0].by.as_str(), "n0");
+}
