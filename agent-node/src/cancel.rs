@@ -26,7 +26,13 @@ pub(crate) struct Cancels(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     running: DashMap<Arc<Key>, CancellationToken>,
-    heard: DashMap<Key, Instant>,
+    heard: DashMap<Key, Heard>,
+}
+
+/// A cancel that was heard.
+struct Heard {
+    at: Instant,
+    why: Option<String>,
 }
 
 /// A running attempt's ear. Dropping it takes the attempt off the board.
@@ -63,12 +69,22 @@ impl Cancels {
         Ear { board: self.clone(), key, token }
     }
 
-    /// Somebody wants this task to end.
-    pub(crate) fn hear(&self, owner: Owner, task: TaskId) {
+    /// Why somebody wants this task to end, as far as it was said and is remembered.
+    #[must_use]
+    pub(crate) fn why(&self, owner: &Owner, task: &TaskId) -> Option<String> {
+        if self.0.heard.is_empty() {
+            return None;
+        }
+        self.0.heard.get(&(owner.clone(), task.clone()))?.why.clone()
+    }
+
+    /// Somebody wants this task to end. Of several reasons the first is kept.
+    pub(crate) fn hear(&self, owner: Owner, task: TaskId, why: Option<String>) {
         let key = (owner, task);
         self.forget_old();
         if self.0.heard.len() < REMEMBERED_MAX {
-            self.0.heard.insert(key.clone(), Instant::now());
+            let heard = Heard { at: Instant::now(), why };
+            self.0.heard.entry(key.clone()).or_insert(heard);
         }
         if let Some(token) = self.0.running.get(&key) {
             token.cancel();
@@ -77,7 +93,7 @@ impl Cancels {
 
     fn forget_old(&self) {
         if self.0.heard.len() >= REMEMBERED_MAX {
-            self.0.heard.retain(|_, at| at.elapsed() < REMEMBERED_FOR);
+            self.0.heard.retain(|_, heard| heard.at.elapsed() < REMEMBERED_FOR);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::cancel::because;
 use protocol::dead::DeadLetter;
 use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, FailureClass, Fault, code};
@@ -424,7 +425,8 @@ pub(crate) async fn conclude(
         chance: rand::random(),
     };
     let ending = engine::conclude(outcome, at);
-    let Some(event) = ending.event else {
+    let why = core.cancels.why(&work.origin.owner, &work.envelope.task);
+    let Some(event) = ending.event.map(|event| because(event, why.as_deref())) else {
         return match ending.settle {
             Settle::Nak { after } => hand.nak(after).await,
             Settle::Ack | Settle::Leave => unwritten(served, &Stop::Fenced, hand).await,

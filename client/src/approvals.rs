@@ -13,6 +13,7 @@ use protocol::entry::{Entry, Event, Kind};
 use protocol::input::Input;
 use protocol::journal::Journaled;
 use protocol::log::TaskLog;
+use protocol::message::Message;
 use protocol::subject::Subject;
 use protocol::wait::{Answer, WaitingFor};
 use protocol::{Owner, Skill, TaskId, Timestamp, header};
@@ -239,6 +240,21 @@ impl Client {
         choice: Choice,
         now: Timestamp,
     ) -> Result<Cast, DecideError> {
+        self.decide_in(owner, task, choice, now, None).await
+    }
+
+    /// The same by a message, which is kept with the decision: it belongs to the task's history.
+    ///
+    /// # Errors
+    /// See [`DecideError`].
+    pub async fn decide_in(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        choice: Choice,
+        now: Timestamp,
+        message: Option<&Message>,
+    ) -> Result<Cast, DecideError> {
         let log = self.log(owner, task).await.map_err(SayError::from)?;
         let Some(asked) = pending_of(owner.clone(), task.clone(), &log, now) else {
             return Err(self.not_asked(owner, task, &log).await?);
@@ -258,8 +274,10 @@ impl Client {
             comment: choice.comment,
             action: choice.action,
         };
-        let input = Input::Decision(Box::new(decision));
-        let sequence = self.tell_task(owner, task, &input, None).await?;
+        let body = message.map(|message| decision.said_in(message));
+        let (headers, bare) = Input::Decision(Box::new(decision)).write();
+        let body = body.unwrap_or(bare);
+        let sequence = self.store_said(owner, task, headers, body, None, None).await?;
         Ok(Cast { sequence, hash, generation: log.generation })
     }
 

@@ -48,6 +48,20 @@ impl Client {
     /// # Errors
     /// See [`CancelError`].
     pub async fn cancel(&self, owner: &Owner, task: &TaskId) -> Result<(), CancelError> {
+        self.cancel_because(owner, task, None).await
+    }
+
+    /// The same for a reason, which the entry that ends the task keeps.
+    ///
+    /// # Errors
+    /// See [`CancelError`].
+    pub async fn cancel_because(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        why: Option<&str>,
+    ) -> Result<(), CancelError> {
+        let body = Bytes::from(why.unwrap_or_default().to_owned());
         let log = self.log(owner, task).await?;
         if log.is_ended() {
             return Err(CancelError::Ended { task: task.clone(), state: log.state.word() });
@@ -62,7 +76,7 @@ impl Client {
         }
         let subject = self.bus().subjects().cancel(owner, task);
         self.bus()
-            .store(Outgoing::new(subject, headers, Bytes::new()))
+            .store(Outgoing::new(subject, headers, body))
             .await
             .map(drop)
             .map_err(|source| CancelError::Store { task: task.clone(), source })

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use protocol::approval::Decision;
 use protocol::entry::Entry;
 use protocol::input::Input;
 use protocol::message::Message;
@@ -84,7 +85,10 @@ impl Client {
         let read =
             stored.into_iter().filter_map(|one| match Input::read(&one.headers, &one.payload) {
                 Ok(Input::Message(message)) => Some((one.sequence, message)),
-                Ok(Input::Signal { .. } | Input::Decision(_)) | Err(_) => None,
+                Ok(Input::Decision(_)) => {
+                    Decision::message_in(&one.payload).map(|message| (one.sequence, message))
+                }
+                Ok(Input::Signal { .. }) | Err(_) => None,
             });
         Ok(read.collect())
     }

@@ -3,7 +3,7 @@
 //! What is said is stored, and used up by the task's log exactly once. What can be seen to be of no use is refused here;
 //! what turns out to be so later is refused by a coordinator, with a dead letter.
 
-use protocol::header;
+use protocol::header::{self, Headers};
 use protocol::input::Input;
 use protocol::limits::TASK_BYTES_MAX;
 use protocol::{Owner, TaskId};
@@ -100,7 +100,20 @@ impl Client {
         reply_to: Option<&str>,
         id: Option<&str>,
     ) -> Result<u64, SayError> {
-        let (mut headers, body) = input.write();
+        let (headers, body) = input.write();
+        self.store_said(owner, task, headers, body, reply_to, id).await
+    }
+
+    /// Stores what is said as it is written.
+    pub(crate) async fn store_said(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        mut headers: Headers,
+        body: Vec<u8>,
+        reply_to: Option<&str>,
+        id: Option<&str>,
+    ) -> Result<u64, SayError> {
         if let Some(id) = id {
             headers.push(header::MSG_ID, id);
         }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::budget::Usage;
+use crate::message::Message;
 use crate::time::Timestamp;
 
 /// An action that must not happen before somebody has allowed it.
@@ -55,6 +56,29 @@ pub struct Decision {
     /// With [`Verdict::Edit`]: the action that is allowed in place of the one asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Value>,
+}
+
+/// The member of a stored decision that holds the message which decided, where a message did.
+const MESSAGE: &str = "message";
+
+impl Decision {
+    /// The body of a decision that was made by a message: what decides, and what was said.
+    #[must_use]
+    pub fn said_in(&self, message: &Message) -> Vec<u8> {
+        // Values of this crate's own types always are JSON.
+        let mut body = serde_json::to_value(self).unwrap_or_default();
+        if let (Value::Object(members), Ok(message)) = (&mut body, serde_json::to_value(message)) {
+            members.insert(MESSAGE.to_owned(), message);
+        }
+        body.to_string().into_bytes()
+    }
+
+    /// The message in which a stored decision was said, if it was.
+    #[must_use]
+    pub fn message_in(body: &[u8]) -> Option<Message> {
+        let mut body: Value = crate::codec::json(body).ok()?;
+        serde_json::from_value(body.get_mut(MESSAGE)?.take()).ok()
+    }
 }
 
 /// The word of a decision.
@@ -222,6 +246,25 @@ impl ApprovalRequest {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_decision_keeps_the_message_that_made_it() {
+        let decision = Decision {
+            hash: "00".to_owned(),
+            verdict: Verdict::Approve,
+            by: "ann".to_owned(),
+            comment: None,
+            action: None,
+        };
+        let message = Message::from_user(vec![crate::message::Part::text("yes")]);
+        let body = decision.said_in(&message);
+        assert_eq!(serde_json::from_slice::<Decision>(&body).unwrap(), decision);
+        assert_eq!(Decision::message_in(&body), Some(message));
+        let bare = serde_json::to_vec(&decision).unwrap();
+        for body in [bare.as_slice(), b"", b"[]", br#"{"message": 7}"#] {
+            assert_eq!(Decision::message_in(body), None);
+        }
+    }
 
     #[test]
     fn the_hash_does_not_depend_on_the_order_of_members() {

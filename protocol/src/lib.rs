@@ -7,6 +7,7 @@
 pub mod approval;
 pub mod audit;
 pub mod budget;
+pub mod cancel;
 pub mod card;
 pub mod codec;
 pub mod consequence;

@@ -91,6 +91,8 @@ pub const HEARTBEAT_TTL: Duration = Duration::from_secs(15);
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 /// How long a canceled attempt may take to end by itself before it is ended.
 pub const CANCEL_GRACE_DEFAULT: Duration = Duration::from_secs(5);
+/// Characters of the reason that a cancel gives.
+pub const CANCEL_REASON_CHARS_MAX: usize = 500;
 /// The longest time that a skill may give its canceled attempts. A canceled task whose worker has vanished is ended
 /// by a coordinator only after this, where the registry does not know the skill.
 pub const CANCEL_GRACE_MAX: Duration = Duration::from_secs(60);

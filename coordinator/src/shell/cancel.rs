@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::cancel::{because, reason};
 use protocol::consequence;
 use protocol::header;
 use protocol::id::{Owner, TaskId};
@@ -43,7 +44,8 @@ impl Care {
             }
             Cancel::Later { wait } => Ok(Some(wait)),
             Cancel::End(event) => {
-                self.logs.append(owner, task, &mut log, *event, None).await?;
+                let event = because(*event, reason(&delivery.payload).as_deref());
+                self.logs.append(owner, task, &mut log, event, None).await?;
                 Ok(None)
             }
             Cancel::EndUnbegun => match delivery.headers.get(header::PARENT).map(TaskId::parse) {
@@ -68,7 +70,7 @@ impl Care {
         };
         let (subjects, at) = (self.bus().subjects(), delivery.position.stored_at);
         let origin = consequence::origin_of_child(subjects, origin, parent, child, at);
-        let event = cancel::canceled(UNBEGUN);
+        let event = because(cancel::canceled(UNBEGUN), reason(&delivery.payload).as_deref());
         let mut log = TaskLog::default();
         self.logs.append(owner, task, &mut log, event, Some(Box::new(origin))).await?;
         Ok(None)
@@ -98,7 +100,7 @@ impl Care {
         };
         let origin = Box::new(envelope.origin(&message.payload));
         let mut log = TaskLog::default();
-        let event = cancel::canceled(UNBEGUN);
+        let event = because(cancel::canceled(UNBEGUN), reason(&delivery.payload).as_deref());
         self.logs.append(owner, task, &mut log, event, Some(origin)).await?;
         if task.sequence().is_some() {
             self.bus().remove(inbox, envelope.source.sequence).await?;

@@ -24,6 +24,9 @@ pub(crate) struct Cancel {
     id: TaskId,
     #[command(flatten)]
     owner: OwnerArgs,
+    /// Why: kept in the task's log, and shown with its status
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// Wait until it has ended
     #[arg(long, short)]
     wait: bool,
@@ -43,7 +46,7 @@ impl Cancel {
         let Session { client, mut printer, .. } = Session::open(&self.client).await?;
         let limit = Some(self.timeout.map_or(WAIT_DEFAULT, |span| span.0));
         let owner = &self.owner.owner;
-        match client.cancel(owner, &self.id).await {
+        match client.cancel_because(owner, &self.id, self.reason.as_deref()).await {
             Ok(()) => {}
             Err(CancelError::Ended { state, .. }) if state == TaskState::Canceled.word() => {
                 return Ok(tasks::cancel(&mut printer, &self.id, state)?);
