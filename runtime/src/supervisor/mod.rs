@@ -184,6 +184,32 @@ impl Supervisor {
         });
     }
 
+    /// Runs `work`, which would keep a thread of the others busy, on a thread for such work, and waits for what comes of
+    /// it. `None` when it panicked, which is logged and counted as a failure of the job.
+    pub async fn blocking<T, F>(&self, name: &'static str, work: F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        let running = Running::start(&self.job(name));
+        let token = self.0.tracker.token();
+        let done = tokio::task::spawn_blocking(move || {
+            let _tracked = token;
+            match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+                Ok(made) => {
+                    running.end(Ok(()));
+                    Some(made)
+                }
+                Err(panic) => {
+                    running.end::<()>(Err(panic));
+                    None
+                }
+            }
+        });
+        // It is never aborted: only a runtime that is dropped loses it.
+        done.await.ok().flatten()
+    }
+
     /// Cancelled once the process shuts down.
     #[must_use]
     pub fn shutdown_token(&self) -> CancellationToken {

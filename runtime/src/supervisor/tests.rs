@@ -186,3 +186,16 @@ async fn twenty_thousand_jobs_start_within_a_second() {
     assert_eq!(done.load(Ordering::Relaxed), 20_000);
     assert!(elapsed < Duration::from_secs(1), "{elapsed:?}");
 }
+
+#[tokio::test]
+async fn work_on_a_thread_of_its_own_is_waited_for_and_its_panic_is_counted() {
+    let supervisor = supervisor();
+    let here = std::thread::current().id();
+    let there = supervisor.blocking("parse", || std::thread::current().id()).await;
+    assert!(there.is_some_and(|there| there != here), "{there:?}");
+    let nothing: Option<u64> = supervisor.blocking("parse", || panic!("nested too deep")).await;
+    assert_eq!(nothing, None);
+    assert_eq!(supervisor.counts("parse"), JobCounts { running: 0, errors: 0, panics: 1 });
+    supervisor.wait(LONG).await.unwrap();
+    assert_eq!(supervisor.failure(), None);
+}
