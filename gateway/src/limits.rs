@@ -111,7 +111,14 @@ pub const AUDIT_WAIT_MAX: Duration = Duration::from_secs(5);
 pub const AUDIT_AFTER: Duration = Duration::from_millis(250);
 /// Values in a JSON body: each takes some hundred bytes once it is read, however short its text is.
 pub const JSON_VALUES_MAX: usize = 200_000;
-/// How much of a refused request's body is read, so that its connection can be used again.
+/// What is read of a request that was answered before its body had come, once the answer is out: a client that writes
+/// all of the largest body finds the answer behind it. Nothing of it is kept.
+pub const LINGER_BYTES_MAX: usize = BODY_BYTES_MAX + 1024 * 1024;
+/// How long that may take.
+pub const LINGER_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long nothing may come meanwhile.
+pub const LINGER_SILENCE_MAX: Duration = Duration::from_secs(2);
+/// How much of a refused request's body is read before the answer, so that its connection can be used again.
 pub const DRAINED_BYTES_MAX: usize = 64 * 1024;
 /// How long that may take.
 pub const DRAIN_WAIT: Duration = Duration::from_secs(1);

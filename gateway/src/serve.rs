@@ -6,6 +6,7 @@
 
 mod connection;
 mod guests;
+mod linger;
 pub mod tls;
 
 use std::io;

@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::linger::Linger;
 use crate::auth::Peer;
 
 /// How long what is left may take after the grace.
@@ -82,15 +83,17 @@ impl Connections {
         let service = tower::service_fn(move |request: hyper::Request<Incoming>| {
             let (router, peer) = (router.clone(), peer.clone());
             let open = Open::begin(&seen);
-            let wait = limits.body_wait;
+            let (wait, told) = (limits.body_wait, Arc::clone(&seen));
             async move {
-                let mut request: Request = request.map(|body| Body::new(Hurried::new(body, wait)));
+                let mut request: Request =
+                    request.map(|body| Body::new(Hurried::new(body, wait, told)));
                 request.extensions_mut().insert(peer);
                 let response = router.oneshot(request).await?;
                 Ok::<_, Infallible>(response.map(|body| Body::new(Held { body, _open: open })))
             }
         });
-        let stream = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
+        let stream = Watched { stream, activity: Arc::clone(&activity), linger: None };
+        let stream = TokioIo::new(stream);
         let connection = self.builder.serve_connection(stream, TowerToHyperService::new(service));
         let mut connection = std::pin::pin!(connection);
         let mut cut: Option<Instant> = None;
@@ -135,6 +138,8 @@ struct Activity {
     since: Instant,
     /// HTTP/2: bytes between requests are no sign of one.
     is_http2: AtomicBool,
+    /// A request's body was left before its end.
+    is_unread: AtomicBool,
     open: AtomicUsize,
     /// Milliseconds after `since` at which the last request ended.
     quiet_since: AtomicU64,
@@ -147,6 +152,7 @@ impl Activity {
         Self {
             since: Instant::now(),
             is_http2: AtomicBool::new(false),
+            is_unread: AtomicBool::new(false),
             open: AtomicUsize::new(0),
             quiet_since: AtomicU64::new(0),
             first_byte: Mutex::new(None),
@@ -163,6 +169,11 @@ impl Activity {
         let idle_ends = self.since + quiet_since + limits.idle;
         let first_byte = *self.first_byte.lock().unwrap_or_else(PoisonError::into_inner);
         first_byte.map_or(idle_ends, |at| idle_ends.min(at + limits.header_wait))
+    }
+
+    /// Whether the connection ends over bytes that nobody has read. HTTP/2 has a word for that.
+    fn lingers(&self) -> bool {
+        self.is_unread.load(Ordering::Acquire) && !self.is_http2.load(Ordering::Acquire)
     }
 
     fn received(&self, bytes: &[u8]) {
@@ -229,11 +240,21 @@ struct Hurried {
     body: Incoming,
     wait: Duration,
     ends: Option<Pin<Box<Sleep>>>,
+    is_whole: bool,
+    activity: Arc<Activity>,
 }
 
 impl Hurried {
-    fn new(body: Incoming, wait: Duration) -> Self {
-        Self { body, wait, ends: None }
+    fn new(body: Incoming, wait: Duration, activity: Arc<Activity>) -> Self {
+        Self { body, wait, ends: None, is_whole: false, activity }
+    }
+}
+
+impl Drop for Hurried {
+    fn drop(&mut self) {
+        if !self.is_whole && !hyper::body::Body::is_end_stream(&self.body) {
+            self.activity.is_unread.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -246,6 +267,7 @@ impl hyper::body::Body for Hurried {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            self.is_whole = frame.is_none();
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let wait = self.wait;
@@ -268,6 +290,7 @@ impl hyper::body::Body for Hurried {
 struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
+    linger: Option<Linger>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -285,7 +308,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -299,7 +322,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            if !this.activity.lingers() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger = this.linger.get_or_insert_with(Linger::begin);
+        linger.poll(Pin::new(&mut this.stream), context).map(Ok)
     }
 
     fn poll_write_vectored(
