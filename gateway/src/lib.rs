@@ -13,5 +13,6 @@ pub mod doors;
 pub mod files;
 pub mod limits;
 pub mod push;
+mod ready;
 pub mod role;
 pub mod serve;

@@ -31,6 +31,10 @@ pub const OWNER_IDLE_MAX: Duration = Duration::from_secs(60);
 pub const SEND_WAIT_MAX: Duration = Duration::from_secs(30 * 60);
 /// How long a cancel waits for its effect.
 pub const CANCEL_WAIT_MAX: Duration = Duration::from_secs(8);
+/// How often it is tried whether tasks would be accepted.
+pub const READY_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How long a gateway that starts waits for the first such try before it opens without.
+pub const READY_FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The registry as it was read this long ago is good enough for a request.
 pub const AGENTS_AGE_MAX: Duration = Duration::from_secs(1);
 /// Beyond this age a request waits for a newer one; in between the old one serves while the new one is read.

@@ -106,6 +106,10 @@ pub async fn run(
     let watching =
         link::watch(bus.clone(), health.check("bus"), metrics.clone(), jobs.shutdown_token());
     jobs.spawn("bus watch", Kind::Critical, watching);
+    let streams = health.check("streams");
+    crate::ready::first(&bus, &streams).await;
+    let looking = crate::ready::watch(bus.clone(), streams, jobs.shutdown_token());
+    jobs.spawn("streams watch", Kind::Work, looking);
     let http = match http.as_ref().or(section.http.as_ref()) {
         None => None,
         Some(text) => {
