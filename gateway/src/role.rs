@@ -23,6 +23,7 @@ use crate::core::Core;
 use crate::core::agents::Agents;
 use crate::core::hub::Hub;
 use crate::doors::{self, Doors};
+use crate::limits::LAST_WORDS;
 use crate::serve::tls::{Tls, TlsError};
 use crate::serve::{self, ListenError, Listener, Serving};
 
@@ -131,6 +132,7 @@ pub async fn run(
         settings: section,
         metrics,
         jobs: jobs.clone(),
+        hurry: CancellationToken::new(),
     });
     crate::push::serve(&core);
     front.serve(core, name.clone(), health);
@@ -174,6 +176,7 @@ impl Front {
         let GatewaySection { audit, limits, trusted_proxies, .. } = core.settings.clone();
         let (bus, quiet) = (core.client.bus().clone(), CancellationToken::new());
         self.gate.keep_fresh(&jobs);
+        jobs.spawn("last words", Kind::Work, hurry(&core, limits.grace, quiet.clone()));
         let hall = Hall {
             gate: self.gate,
             audit: Audit::open(audit, name, bus, metrics.clone(), quiet.clone(), &jobs),
@@ -187,6 +190,24 @@ impl Front {
         let router = doors::router(Doors { core }).layer(guard);
         let (tls, proxies) = (self.tls, trusted_proxies);
         self.listener.serve(Serving { router, limits, tls, proxies, metrics, quiet }, &jobs);
+    }
+}
+
+/// Ends the waiting of open requests shortly before the grace is over, so that their answers name their tasks.
+fn hurry(
+    core: &Core,
+    grace: Duration,
+    quiet: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (closing, hurry) = (core.jobs.shutdown_token(), core.hurry.clone());
+    let patience = grace - LAST_WORDS.min(grace / 2);
+    async move {
+        closing.cancelled().await;
+        tokio::select! {
+            () = tokio::time::sleep(patience) => hurry.cancel(),
+            // Nobody is left who waits.
+            () = quiet.cancelled() => {}
+        }
     }
 }
 

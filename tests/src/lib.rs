@@ -29,4 +29,5 @@ pub mod raw;
 pub mod sim;
 pub mod wait;
 pub mod webhook;
+pub mod wire;
 pub mod work;

@@ -139,7 +139,7 @@ async fn anybody_with_curl_can_submit_wait_and_look() {
 async fn what_is_wrong_with_a_plain_request_is_named() {
     let lab = Lab::open().await;
     let table = [
-        ("POST", "/v1/tasks/nobody", "x", 400, "INVALID_PARAMS", "nobody"),
+        ("POST", "/v1/tasks/nobody", "x", 404, "SKILL_NOT_FOUND", "nobody"),
         ("POST", "/v1/tasks/echo?wait=soon", "x", 400, "INVALID_PARAMS", "wait"),
         ("GET", "/v1/tasks/s999999", "", 404, "TASK_NOT_FOUND", "s999999"),
         ("GET", "/v1/tasks/no.such", "", 404, "TASK_NOT_FOUND", "no.such"),
@@ -286,7 +286,7 @@ async fn json_rpc_is_what_the_specification_says() {
             r#"{{"jsonrpc":"2.0","id":{id},"method":"SendMessage","params":{{"message":{{"messageId":"m","role":"ROLE_USER","parts":[{{"text":"{text}"}}]}}}}}}"#
         )
     };
-    for (path, id) in [("/agents/echo", "1"), ("/agents/echo/", "\"a\""), ("/agents/echo", "1.5")] {
+    for (path, id) in [("/agents/echo", "1"), ("/agents/echo/", "\"a\""), ("/agents/echo", "-15")] {
         let answer = lab.a2a("POST", path, &send(id, "hi")).await;
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
         let answer = answer.json();

@@ -96,6 +96,25 @@ pub enum Error {
     #[error("{}", said(.0))]
     InvalidParams(Vec<Violation>),
 
+    /// Nobody serves the agent or skill that the address names.
+    #[error("nobody serves {skill:?}; the skills are {}", listed(.served))]
+    NobodyServes {
+        /// What was named.
+        skill: String,
+        /// What the caller may name.
+        served: Vec<String>,
+        /// The field that names it, as a request of A2A has it.
+        fields: Vec<Violation>,
+    },
+    /// The same where the address is the skill's own, as it is in plain REST.
+    #[error("there is no skill {skill:?}; the skills are {}", listed(.served))]
+    SkillNotFound {
+        /// What was named.
+        skill: String,
+        /// What the caller may name.
+        served: Vec<String>,
+    },
+
     /// No credentials, or none that are good.
     #[error("{0}")]
     Unauthenticated(String),
@@ -114,6 +133,20 @@ pub enum Error {
     /// The mesh does not answer. Whatever was asked may have happened.
     #[error("not available now: {0}")]
     Unavailable(String),
+    /// The message is stored and its task goes on; only this request has no further answer.
+    #[error("{why}; task {task} goes on, ask for it with GetTask")]
+    GoesOn {
+        /// The task.
+        task: String,
+        /// Why nobody waits for it any more.
+        why: String,
+    },
+    /// The time that the client gave the call is over. What was asked may have happened.
+    #[error("the deadline of the call has passed{}", .task.as_ref().map_or_else(String::new, |task| format!("; task {task} goes on, ask for it with GetTask")))]
+    DeadlineExceeded {
+        /// The task that it is about, as far as it is known.
+        task: Option<String>,
+    },
     /// A fault of this gateway.
     #[error("{0}")]
     Internal(String),
@@ -123,6 +156,10 @@ fn said(violations: &[Violation]) -> String {
     let each: Vec<String> =
         violations.iter().map(|one| format!("{}: {}", one.field, one.description)).collect();
     each.join("; ")
+}
+
+fn listed(skills: &[String]) -> String {
+    if skills.is_empty() { "none".to_owned() } else { skills.join(", ") }
 }
 
 /// An error's name in every binding.
@@ -172,6 +209,20 @@ impl Error {
         }])
     }
 
+    /// Nobody serves what the address names.
+    #[must_use]
+    pub fn nobody_serves(skill: &str, served: Vec<String>) -> Self {
+        let description = format!("nobody serves {skill:?}; the skills are {}", listed(&served));
+        let fields = vec![Violation { field: "agent".to_owned(), description }];
+        Self::NobodyServes { skill: skill.to_owned(), served, fields }
+    }
+
+    /// What went wrong once the message of a task was stored.
+    #[must_use]
+    pub fn goes_on(task: &TaskId, why: &Self) -> Self {
+        Self::GoesOn { task: task.to_string(), why: why.to_string() }
+    }
+
     /// Its name in every binding.
     #[must_use]
     pub fn names(&self) -> Names {
@@ -210,14 +261,22 @@ impl Error {
             Self::InvalidRequest(_) => a2a(-32600, 400, 3, ARGUMENT, "INVALID_REQUEST"),
             Self::MethodNotFound(_) => a2a(-32601, 404, 5, "NOT_FOUND", "METHOD_NOT_FOUND"),
             Self::WrongMethod { .. } => a2a(-32601, 405, 12, "UNIMPLEMENTED", "METHOD_NOT_ALLOWED"),
-            Self::InvalidParams(_) => a2a(-32602, 400, 3, ARGUMENT, "INVALID_PARAMS"),
+            Self::InvalidParams(_) | Self::NobodyServes { .. } => {
+                a2a(-32602, 400, 3, ARGUMENT, "INVALID_PARAMS")
+            }
+            Self::SkillNotFound { .. } => weft(-32602, 404, 5, "NOT_FOUND", "SKILL_NOT_FOUND"),
             Self::Unauthenticated(_) => weft(-32050, 401, 16, "UNAUTHENTICATED", "UNAUTHENTICATED"),
             Self::PermissionDenied(_) => {
                 weft(-32051, 403, 7, "PERMISSION_DENIED", "PERMISSION_DENIED")
             }
             Self::RateLimited { .. } => weft(-32052, 429, 8, "RESOURCE_EXHAUSTED", "RATE_LIMITED"),
             Self::TooLarge(_) => weft(-32600, 413, 8, "RESOURCE_EXHAUSTED", "TOO_LARGE"),
-            Self::Unavailable(_) => weft(-32053, 503, 14, "UNAVAILABLE", "UNAVAILABLE"),
+            Self::Unavailable(_) | Self::GoesOn { .. } => {
+                weft(-32053, 503, 14, "UNAVAILABLE", "UNAVAILABLE")
+            }
+            Self::DeadlineExceeded { .. } => {
+                weft(-32054, 504, 4, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED")
+            }
             Self::Internal(_) => a2a(-32603, 500, 13, "INTERNAL", "INTERNAL_ERROR"),
         }
     }
@@ -227,7 +286,9 @@ impl Error {
     pub fn metadata(&self) -> BTreeMap<&'static str, String> {
         let mut facts = BTreeMap::new();
         match self {
-            Self::TaskNotFound(task) => {
+            Self::TaskNotFound(task)
+            | Self::GoesOn { task, .. }
+            | Self::DeadlineExceeded { task: Some(task) } => {
                 facts.insert("taskId", task.clone());
             }
             Self::TaskNotCancelable { task, state } => {
@@ -237,6 +298,9 @@ impl Error {
             Self::ContentTypeNotSupported { media_type, supported, .. } => {
                 facts.insert("mediaType", media_type.clone());
                 facts.insert("supported", supported.join(","));
+            }
+            Self::NobodyServes { served, .. } | Self::SkillNotFound { served, .. } => {
+                facts.insert("skills", served.join(","));
             }
             Self::VersionNotSupported(_) => {
                 facts.insert("supportedVersions", super::VERSION.to_owned());
@@ -266,6 +330,7 @@ impl Error {
             | Self::PermissionDenied(_)
             | Self::TooLarge(_)
             | Self::Unavailable(_)
+            | Self::DeadlineExceeded { task: None }
             | Self::Internal(_) => {}
         }
         facts
@@ -274,6 +339,10 @@ impl Error {
     /// The fields that are wrong, for `google.rpc.BadRequest`.
     #[must_use]
     pub fn violations(&self) -> &[Violation] {
-        if let Self::InvalidParams(violations) = self { violations } else { &[] }
+        if let Self::InvalidParams(fields) | Self::NobodyServes { fields, .. } = self {
+            fields
+        } else {
+            &[]
+        }
     }
 }

@@ -13,8 +13,6 @@ use axum::http::header::{CONTENT_LENGTH, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use protocol::audit::AuditEntry;
 use runtime::clock::Clock;
 use runtime::config::DoorLimits;
@@ -28,12 +26,12 @@ use super::observe::{self, GONE, Seen};
 use super::trail::Trail;
 use super::{Admitted, Gate, Peer, client};
 use crate::a2a::error::Error;
-use crate::core::call::Operation;
+use crate::doors::drain::drain;
 use crate::doors::request_id::{self, RequestId};
 use crate::doors::route::{self, Found, Route};
 use crate::doors::rows::Endpoint;
 use crate::doors::{Door, refusal};
-use crate::limits::{AUDIT_AFTER, BODY_BYTES_MAX, DRAIN_WAIT, DRAINED_BYTES_MAX, FILE_BYTES_MAX};
+use crate::limits::{AUDIT_AFTER, BODY_BYTES_MAX, FILE_BYTES_MAX};
 
 /// What admission works with.
 pub struct Hall {
@@ -293,7 +291,7 @@ impl Guest {
 
     /// What the address alone tells.
     fn note(&self, endpoint: Endpoint) {
-        if let Some(operation) = operation(endpoint) {
+        if let Some(operation) = endpoint.asks() {
             self.trail.asks(operation, None);
         }
         let names_task = matches!(self.route.door, Door::Rest | Door::Plain)
@@ -310,21 +308,6 @@ impl Guest {
         }
         response
     }
-}
-
-/// Reads what is left of a request that nobody reads, as far as it is little and comes soon. An HTTP/1.1 connection
-/// with unread bytes on it ends with the answer, and its client finds out with its next request.
-async fn drain(body: Body) {
-    let reading = async {
-        let (mut body, mut bytes) = (body, 0);
-        while let Some(Ok(frame)) = body.frame().await
-            && bytes <= DRAINED_BYTES_MAX
-        {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
-        }
-    };
-    // Whatever is left then, the connection is closed over it.
-    drop(tokio::time::timeout(DRAIN_WAIT, reading).await);
 }
 
 /// Names the schemes, whichever of them the gateway takes.
@@ -354,35 +337,5 @@ fn word(door: Door) -> &'static str {
         Door::File => "file",
         Door::Plain => "plain",
         Door::Description => "description",
-    }
-}
-
-/// What an address asks for; what the other ones do stands in their bodies.
-fn operation(endpoint: Endpoint) -> Option<Operation> {
-    use Endpoint as E;
-    match endpoint {
-        E::JsonRpc | E::Grpc | E::Description => None,
-        E::SendMessage
-        | E::SendStreamingMessage
-        | E::PlainSubmit
-        | E::PlainSay
-        | E::PlainSignal
-        | E::BringFile => Some(Operation::Send),
-        E::GetTask
-        | E::ListTasks
-        | E::SubscribeToTask
-        | E::File
-        | E::PlainTask
-        | E::PlainTasks
-        | E::PlainEvents
-        | E::PlainTree => Some(Operation::Read),
-        E::CancelTask | E::PlainCancel => Some(Operation::Cancel),
-        E::CreatePushConfig
-        | E::GetPushConfig
-        | E::ListPushConfigs
-        | E::DeletePushConfig
-        | E::PlainPush => Some(Operation::Push),
-        E::PlainDecide | E::PlainApprovals => Some(Operation::Decide),
-        E::ExtendedCard | E::PublicCard | E::KeySet | E::PlainAgents => Some(Operation::Card),
     }
 }

@@ -96,6 +96,29 @@ struct Wanted<'a> {
 }
 
 impl Core {
+    /// What can be said about a request before its body is read: whether the caller may do this at all, and whether they
+    /// may send anything to the agent that the address names.
+    ///
+    /// # Errors
+    /// With what is missing.
+    pub async fn foresee(
+        &self,
+        call: &Call,
+        operation: Operation,
+        agent: Option<&str>,
+    ) -> Result<(), Error> {
+        call.may(operation, None)?;
+        let (Some(name), Some(_)) = (agent, &call.caller.skills) else { return Ok(()) };
+        let agents = self.agents.now().await?;
+        let skills = skills_of(&agents, name);
+        match skills.first() {
+            Some(first) if !skills.iter().any(|one| call.allows(operation, Some(one))) => {
+                call.may(operation, Some(first))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// The skill that a message is for, and the agents of the mesh.
     pub(super) async fn skill(
         &self,
@@ -144,9 +167,12 @@ pub fn skills_of<'a>(agents: &'a [Registration], name: &str) -> BTreeSet<&'a Ski
 }
 
 fn choose(agents: &[Registration], call: &Call, wanted: Wanted<'_>) -> Result<Skill, Error> {
-    let list = |skills: &BTreeSet<&Skill>| {
+    let allowed = |skills: &BTreeSet<&Skill>| -> Vec<String> {
         let may = skills.iter().filter(|skill| call.allows(Operation::Send, Some(skill)));
-        let names: Vec<_> = may.map(ToString::to_string).collect();
+        may.map(ToString::to_string).collect()
+    };
+    let list = |skills: &BTreeSet<&Skill>| {
+        let names = allowed(skills);
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
     let all: BTreeSet<&Skill> = agents.iter().map(|agent| &agent.skill).collect();
@@ -155,8 +181,7 @@ fn choose(agents: &[Registration], call: &Call, wanted: Wanted<'_>) -> Result<Sk
         Some(name) => {
             let of_agent = skills_of(agents, name);
             if of_agent.is_empty() {
-                let description = format!("nobody serves {name:?}; the skills are {}", list(&all));
-                return Err(Error::field("agent", description));
+                return Err(Error::nobody_serves(name, allowed(&all)));
             }
             of_agent
         }
@@ -172,8 +197,8 @@ fn choose(agents: &[Registration], call: &Call, wanted: Wanted<'_>) -> Result<Sk
     if let Some(skill) = by_default().and_then(|name| Skill::parse(name).ok()) {
         return Ok(skill);
     }
-    let mut allowed = served.iter().filter(|skill| call.allows(Operation::Send, Some(skill)));
-    match (allowed.next(), allowed.next(), wanted.agent) {
+    let mut usable = served.iter().filter(|skill| call.allows(Operation::Send, Some(skill)));
+    match (usable.next(), usable.next(), wanted.agent) {
         (Some(only), None, _) => Ok((*only).clone()),
         // One that the caller may not use: the answer is the same as for naming it.
         (None, None, Some(_)) if served.len() == 1 => {

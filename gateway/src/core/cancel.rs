@@ -22,13 +22,15 @@ impl Core {
         call.may(Operation::Cancel, None)?;
         let owner = call.owner()?;
         let expected = check::generation(request.metadata.as_ref())?;
+        let why = check::reason(request.metadata.as_ref())?;
         let (mut standing, _, mut follower) = self.find(call, &owner, &request.id).await?;
         check::is_at(&standing, expected)?;
         let ended = |state| Error::TaskNotCancelable { task: standing.task.clone(), state };
         if standing.log.is_ended() {
             return Err(ended(standing.log.state.word()));
         }
-        self.client.cancel(&owner, &standing.task).await.map_err(|error| match error {
+        let canceling = self.client.cancel_because(&owner, &standing.task, why);
+        canceling.await.map_err(|error| match error {
             CancelError::Unknown { task, .. } => Error::TaskNotFound(task.to_string()),
             CancelError::Ended { state, .. } => ended(state),
             CancelError::Task(error) => unreadable(&error),
@@ -36,7 +38,13 @@ impl Core {
         })?;
         follower.skip_to(standing.log.generation, standing.log.last_sequence);
         let until = Instant::now() + CANCEL_WAIT_MAX;
-        while let Ok(next) = timeout_at(until, follower.next()).await {
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = timeout_at(until, follower.next()) => next,
+                () = self.hurry.cancelled() => break,
+            };
+            let Ok(next) = next else { break };
             let Some((sequence, entry)) = next? else { break };
             standing.apply(sequence, entry)?;
         }

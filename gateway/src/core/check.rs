@@ -2,7 +2,7 @@
 
 use protocol::TaskId;
 use protocol::id::ContextId;
-use protocol::limits::PARTS_MAX;
+use protocol::limits::{CANCEL_REASON_CHARS_MAX, PARTS_MAX};
 use protocol::message::{Content, Message, Role};
 use serde_json::{Map, Value};
 
@@ -12,6 +12,9 @@ use crate::core::standing::Standing;
 
 /// The key in a request's metadata under which a client names the generation that it has seen.
 pub(super) const IF_GENERATION: &str = "ifGenerationMatch";
+
+/// The key in the metadata of a cancel under which a client says why.
+const REASON: &str = "reason";
 
 /// The message of a request, if it is one that can be sent.
 pub(super) fn message(message: Option<Message>) -> Result<Message, Error> {
@@ -82,6 +85,17 @@ pub(super) fn generation(metadata: Option<&Map<String, Value>>) -> Result<Option
     })
 }
 
+/// Why a task is to end, if the request says it.
+pub(super) fn reason(metadata: Option<&Map<String, Value>>) -> Result<Option<&str>, Error> {
+    let Some(value) = metadata.and_then(|metadata| metadata.get(REASON)) else { return Ok(None) };
+    let wrong = |why: String| Error::field(format!("metadata.{REASON}"), why);
+    let text = value.as_str().ok_or_else(|| wrong("has to be a text".to_owned()))?;
+    if text.chars().count() > CANCEL_REASON_CHARS_MAX {
+        return Err(wrong(format!("has more than {CANCEL_REASON_CHARS_MAX} characters")));
+    }
+    Ok(Some(text))
+}
+
 /// Checks that a task is where the client believes it to be.
 pub(super) fn is_at(standing: &Standing, expected: Option<u64>) -> Result<(), Error> {
     let current = standing.log.generation;
@@ -122,6 +136,23 @@ mod tests {
             };
             assert_eq!(found, fields);
         }
+    }
+
+    #[test]
+    fn a_reason_is_a_text_that_is_not_too_long() {
+        let long = "é".repeat(CANCEL_REASON_CHARS_MAX);
+        for (value, taken) in [
+            (json!("too dear"), true),
+            (json!(""), true),
+            (json!(long), true),
+            (json!(format!("{long}!")), false),
+            (json!(7), false),
+            (json!(null), false),
+        ] {
+            let metadata = Map::from_iter([(REASON.to_owned(), value.clone())]);
+            assert_eq!(reason(Some(&metadata)).is_ok(), taken, "{value}");
+        }
+        assert_eq!(reason(None), Ok(None));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod events;
 pub mod follower;
 pub mod hub;
 mod list;
+mod once;
 mod parts;
 mod push;
 mod read;
@@ -27,7 +28,9 @@ use runtime::clock::Clock;
 use runtime::config::GatewaySection;
 use runtime::metric::Metrics;
 use runtime::supervisor::Supervisor;
+use tokio_util::sync::CancellationToken;
 
+pub use self::send::Answered;
 pub(crate) use self::submit::{BUDGET, DEADLINE};
 use crate::a2a::error::Error;
 use crate::a2a::response::StreamResponse;
@@ -54,6 +57,8 @@ pub struct Core {
     pub files: crate::files::Files,
     /// Starts jobs.
     pub jobs: Supervisor,
+    /// Cancelled when whoever still waits for a task is to be answered without its end: this gateway stops.
+    pub hurry: CancellationToken,
 }
 
 /// One event of a stream, with its place in the task's log.

@@ -25,7 +25,7 @@ impl Core {
         self.files.task(&call.viewer()?, task).await
     }
 
-    /// Waits until a task has ended or waits for somebody, for `limit` at most.
+    /// Waits until a task has ended or waits for somebody, for `limit` at most, or until this gateway stops.
     ///
     /// # Errors
     /// See [`Error`].
@@ -34,7 +34,12 @@ impl Core {
         let (mut standing, _, mut follower) = self.find(call, &call.owner()?, id).await?;
         follower.skip_to(standing.log.generation, standing.log.last_sequence);
         while !standing.log.is_ended() && !standing.is_interrupted() {
-            let Ok(next) = timeout_at(until, follower.next()).await else { return Ok(()) };
+            let next = tokio::select! {
+                biased;
+                next = timeout_at(until, follower.next()) => next,
+                () = self.hurry.cancelled() => return Ok(()),
+            };
+            let Ok(next) = next else { return Ok(()) };
             let Some((sequence, entry)) = next? else { return Ok(()) };
             standing.apply(sequence, entry)?;
         }

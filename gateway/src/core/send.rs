@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
+use protocol::task::Task;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::a2a::error::Error;
 use crate::a2a::request::SendMessageRequest;
@@ -16,8 +18,17 @@ use crate::core::submit::Sent;
 use crate::core::{Core, EventStream};
 use crate::limits::SEND_WAIT_MAX;
 
+/// A task as far as it was waited for.
+pub struct Answered {
+    /// As it stands.
+    pub task: Task,
+    /// Whether it would have been waited for longer, had the gateway not to stop.
+    pub is_cut_short: bool,
+}
+
 impl Core {
-    /// `SendMessage`.
+    /// `SendMessage`. A gateway that stops answers who waits with an error that names the task: a task that goes on would
+    /// be no answer to a blocking send (A2A 1.0, section 3.2.2).
     ///
     /// # Errors
     /// See [`Error`].
@@ -27,16 +38,33 @@ impl Core {
         request: SendMessageRequest,
     ) -> Result<SendMessageResponse, Error> {
         let configuration = request.configuration.as_ref();
-        let length = configuration.and_then(|one| one.history_length);
-        let latest = latest(length, "configuration.historyLength")?;
         let immediately = configuration.is_some_and(|one| one.return_immediately);
+        let limit = if immediately { Duration::ZERO } else { SEND_WAIT_MAX };
+        let Answered { task, is_cut_short } = self.send_within(call, request, limit).await?;
+        if is_cut_short {
+            return Err(Error::GoesOn { task: task.id, why: "this gateway stops".to_owned() });
+        }
+        Ok(SendMessageResponse::Task(task))
+    }
+
+    /// Sends a message, and waits for its task for `limit` at most, whatever the request says about that.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn send_within(
+        &self,
+        call: &Call,
+        request: SendMessageRequest,
+        limit: Duration,
+    ) -> Result<Answered, Error> {
+        let length = request.configuration.as_ref().and_then(|one| one.history_length);
+        let latest = latest(length, "configuration.historyLength")?;
         let viewer = call.viewer()?;
         let mut sent = self.submit(call, request).await?;
-        if !immediately {
-            sent.settle(SEND_WAIT_MAX).await?;
-        }
+        let is_cut_short = sent.settle(limit, &self.hurry).await?;
+        self.date(&mut sent).await?;
         let task = self.files.task(&viewer, sent.standing.view(latest)).await?;
-        Ok(SendMessageResponse::Task(task))
+        Ok(Answered { task, is_cut_short })
     }
 
     /// `SendStreamingMessage`. Ends with the task.
@@ -50,19 +78,65 @@ impl Core {
     ) -> Result<EventStream, Error> {
         let length = request.configuration.as_ref().and_then(|one| one.history_length);
         let latest = latest(length, "configuration.historyLength")?;
-        let Sent { standing, follower, narrator, .. } = self.submit(call, request).await?;
+        let viewer = call.viewer()?;
+        let mut sent = self.submit(call, request).await?;
+        self.date(&mut sent).await?;
+        let Sent { standing, follower, narrator, .. } = sent;
         let events = stream::behind_snapshot(standing.view(latest), narrator, follower);
-        Ok(self.files.stream(call.viewer()?, events))
+        Ok(self.files.stream(viewer, events))
+    }
+
+    /// Says of a task that nobody has begun yet when the server stored it: what everybody else will see.
+    async fn date(&self, sent: &mut Sent) -> Result<(), Error> {
+        let standing = &mut sent.standing;
+        if standing.log.origin.is_some() || sent.said.is_some() {
+            return Ok(());
+        }
+        let (owner, task) = (&standing.owner, &standing.task);
+        let found = async {
+            // Of a message that was sent again, the first one counts.
+            if sent.hash.is_some()
+                && let Some(origin) = self.client.log(owner, task).await?.origin
+            {
+                return Ok(Some(origin.submitted_at));
+            }
+            let submission = self.client.submission(owner, task).await?;
+            Ok(submission.map(|(_, message)| message.at))
+        };
+        match found.await {
+            Ok(Some(at)) => standing.date(at),
+            Ok(None) => {}
+            Err(error) => {
+                return Err(Error::goes_on(task, &crate::core::follower::unreadable(&error)));
+            }
+        }
+        Ok(())
     }
 }
 
 impl Sent {
-    /// Waits until the task has ended or asks somebody; after `limit` the task is left as it stands.
-    async fn settle(&mut self, limit: Duration) -> Result<(), Error> {
+    /// Waits until the task has ended or asks somebody; after `limit` the task is left as it stands. Whether it was left
+    /// for a hurry.
+    async fn settle(&mut self, limit: Duration, hurry: &CancellationToken) -> Result<bool, Error> {
+        if limit.is_zero() {
+            return Ok(false);
+        }
         let until = Instant::now() + limit;
         while !self.is_settled() {
-            let Ok(next) = timeout_at(until, self.follower.next()).await else { return Ok(()) };
-            let Some((sequence, entry)) = next? else { return Ok(()) };
+            let next = tokio::select! {
+                biased;
+                next = timeout_at(until, self.follower.next()) => next,
+                () = hurry.cancelled() => return Ok(true),
+            };
+            let Ok(next) = next else { return Ok(false) };
+            let next = next.map_err(|error| {
+                if matches!(error, Error::Unavailable(_)) {
+                    Error::goes_on(&self.standing.task, &error)
+                } else {
+                    error
+                }
+            });
+            let Some((sequence, entry)) = next? else { return Ok(false) };
             if let (Some(hash), Some(origin)) = (&self.hash, &entry.origin)
                 && *hash != origin.input_hash
             {
@@ -74,7 +148,7 @@ impl Sent {
             }
             self.standing.apply(sequence, entry)?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Ended; or it asks, and what was said has been used up before.

@@ -86,6 +86,11 @@ impl Standing {
             .map_err(|error| Error::InvalidAgentResponse(error.to_string()))
     }
 
+    /// Corrects the time of its submission.
+    pub(super) fn date(&mut self, submitted_at: Timestamp) {
+        self.submitted_at = submitted_at;
+    }
+
     /// The conversation.
     pub(super) fn context(&self) -> String {
         match &self.log.origin {

@@ -7,27 +7,25 @@ use protocol::approval::Verdict;
 use protocol::budget::Grant;
 use protocol::card::{OnMessage, Registration};
 use protocol::codec::{self, A2A_JSON};
-use protocol::id::DedupKey;
 use protocol::input::Input;
 use protocol::message::{Content, Message};
 use protocol::wait::WaitingFor;
-use protocol::{Owner, Skill, Timestamp};
+use protocol::{Owner, Skill, TaskId, Timestamp};
 use runtime::bus::StoreError;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::a2a::error::Error;
-use crate::a2a::request::SendMessageRequest;
-use crate::cards::extensions::IDEMPOTENT_SEND;
+use crate::a2a::request::{PushConfig, SendMessageRequest};
 use crate::core::Core;
 use crate::core::agents::check_media_types;
 use crate::core::call::{Call, Operation};
 use crate::core::check;
 use crate::core::events::Narrator;
 use crate::core::follower::Follower;
+use crate::core::once::Once;
 use crate::core::parts::store_large;
 use crate::core::standing::Standing;
-use crate::push::Repeat;
 
 /// The key in a message's metadata that says what its task may spend.
 pub(crate) const BUDGET: &str = "weft/budget";
@@ -47,6 +45,27 @@ pub(super) struct Sent {
     pub said: Option<u64>,
     /// For a new task under a key: the hash of its input, by which another task under the same key is noticed.
     pub hash: Option<String>,
+    /// The webhook that is still to be made for it.
+    webhook: Option<PushConfig>,
+}
+
+/// A message that was judged by itself, on its way to where it is stored.
+struct Draft {
+    message: Message,
+    once: Option<Once>,
+    webhook: Option<PushConfig>,
+    expected: Option<u64>,
+}
+
+impl Draft {
+    /// A message that is sent again brings the same webhook.
+    fn name_webhook(&mut self) {
+        if let (Some(webhook), Some(once)) = (&mut self.webhook, &self.once)
+            && webhook.id.as_deref().unwrap_or_default().is_empty()
+        {
+            webhook.id = Some(once.webhook());
+        }
+    }
 }
 
 /// A decision, as the data part of a message has it.
@@ -63,7 +82,7 @@ struct Decides {
 }
 
 impl Core {
-    /// Stores a message.
+    /// Stores a message. Whatever can refuse it does so before that.
     pub(super) async fn submit(
         &self,
         call: &Call,
@@ -78,76 +97,88 @@ impl Core {
         if let Some(webhook) = &webhook {
             self.check_push(call, webhook, "configuration.taskPushNotificationConfig.").await?;
         }
-        let keyed = is_keyed(call, &message).then(|| {
-            let hash = protocol::submission::input_hash(None, message.message_id.as_bytes());
-            format!("m-{}", hash.get(..32).unwrap_or_default())
-        });
+        let once = Once::of(call, &message);
+        let mut draft = Draft { message, once, webhook, expected };
+        draft.name_webhook();
         self.hub.listen(&owner).await?;
-        let sent = match message.task_id.clone().filter(|id| !id.is_empty()) {
-            Some(id) => self.say(call, owner, &id, message, expected).await?,
+        let mut sent = match draft.message.task_id.clone().filter(|id| !id.is_empty()) {
+            Some(id) => self.say(call, owner, &id, draft).await?,
             None => {
                 if let Some(expected) = expected.filter(|expected| *expected > 0) {
                     let what = format!("a new task is at generation 0, not {expected}");
                     return Err(Error::field("metadata.ifGenerationMatch", what));
                 }
-                let (skill, agents) = self.skill(call, &message, request.metadata.as_ref()).await?;
-                self.begin(call, owner, message, skill, &agents).await?
+                let metadata = request.metadata.as_ref();
+                let (skill, agents) = self.skill(call, &draft.message, metadata).await?;
+                self.begin(call, owner, draft, skill, &agents).await?
             }
         };
-        if let Some(mut webhook) = webhook {
-            let repeat = match keyed {
-                Some(id) => {
-                    // A message that is sent again brings the same webhook.
-                    webhook.id = webhook.id.filter(|id| !id.is_empty()).or(Some(id));
-                    Repeat::Same
-                }
-                None => Repeat::Anew,
-            };
+        if let Some(webhook) = sent.webhook.take() {
             let (task, from) = (&sent.standing.task, sent.standing.log.generation);
-            self.attach_push(&sent.standing.owner, task, webhook, from, repeat).await?;
+            let attached = self.attach_push(&sent.standing.owner, task, webhook, from).await;
+            attached.map_err(|error| Error::goes_on(task, &error))?;
         }
         Ok(sent)
+    }
+
+    /// Judges the webhook that comes with a message for this task. One that it has is not made again when the message is
+    /// a repeat.
+    async fn judge_webhook(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        draft: &mut Draft,
+    ) -> Result<(), Error> {
+        let Some(webhook) = &draft.webhook else { return Ok(()) };
+        let known = self.has_room(owner, task, webhook).await?;
+        if known && draft.once.is_some() {
+            draft.webhook = None;
+        }
+        Ok(())
     }
 
     async fn begin(
         &self,
         call: &Call,
         owner: Owner,
-        mut message: Message,
+        mut draft: Draft,
         skill: Skill,
         agents: &Arc<Vec<Registration>>,
     ) -> Result<Sent, Error> {
-        check_media_types(agents, &skill, &message.parts)?;
-        let context = check::context(message.context_id.as_deref())?;
+        check_media_types(agents, &skill, &draft.message.parts)?;
+        let context = check::context(draft.message.context_id.as_deref())?;
+        let dedup_key = draft.once.as_ref().map(Once::key).transpose()?;
+        if let Some(key) = &dedup_key {
+            let task = TaskId::from_dedup_key(&owner, &skill, key);
+            self.judge_webhook(&owner, &task, &mut draft).await?;
+        }
+        let Draft { mut message, once, webhook, .. } = draft;
         message.context_id = context.as_ref().map(ToString::to_string);
         message.task_id = None;
         store_large(self.client.bus(), &mut message.parts).await?;
-        let keyed = is_keyed(call, &message);
-        let key = keyed.then(|| DedupKey::parse(&message.message_id)).transpose();
         let submission = Submission {
             owner: owner.clone(),
             content_type: Some(A2A_JSON.to_owned()),
-            dedup_key: key.map_err(|e| Error::field("message.messageId", e.to_string()))?,
+            dedup_key,
             context: context.clone(),
             budget: budget(&message)?,
             deadline: deadline(&message, self.clock.now())?,
             trace: call.trace.clone(),
             ..Submission::new(skill.clone(), body(&message)?)
         };
-        let hash =
-            keyed.then(|| protocol::submission::input_hash(Some(A2A_JSON), &submission.body));
+        let hash = once.map(|_| protocol::submission::input_hash(Some(A2A_JSON), &submission.body));
         let submission = submission.in_order_of(agents);
         let receipt = self.client.submit(submission).await.map_err(not_submitted)?;
         call.about(receipt.task.as_str());
         let mut follower = self.hub.follow(&owner, &receipt.task);
-        if keyed {
+        if hash.is_some() {
             follower.look_first();
         }
         let at = self.clock.now();
         let mut standing = Standing::new(owner, receipt.task, skill, context.as_ref(), at);
         standing.input = Some(message);
         let narrator = Narrator::new(&standing.task, standing.context());
-        Ok(Sent { standing, follower, narrator, said: None, hash })
+        Ok(Sent { standing, follower, narrator, said: None, hash, webhook })
     }
 
     async fn say(
@@ -155,17 +186,21 @@ impl Core {
         call: &Call,
         owner: Owner,
         id: &str,
-        mut message: Message,
-        expected: Option<u64>,
+        mut draft: Draft,
     ) -> Result<Sent, Error> {
         call.about(id);
         let (mut standing, narrator, mut follower) = self.find(call, &owner, id).await?;
         call.may(Operation::Send, Some(&standing.skill))?;
         follower.skip_to(standing.log.generation, standing.log.last_sequence);
-        if is_keyed(call, &message)
+        self.judge_webhook(&owner, &standing.task, &mut draft).await?;
+        let Draft { mut message, once, webhook, expected } = draft;
+        let sent = |standing, said| {
+            Ok(Sent { standing, follower, narrator, said: Some(said), hash: None, webhook })
+        };
+        if once.is_some()
             && let Some(said) = said_before(&standing, &message)?
         {
-            return Ok(Sent { standing, follower, narrator, said: Some(said), hash: None });
+            return sent(standing, said);
         }
         check::is_at(&standing, expected)?;
         if standing.log.is_ended() {
@@ -179,8 +214,9 @@ impl Core {
             return Err(Error::field("message.contextId", what));
         }
         if let Some(WaitingFor::Approval { .. }) = &standing.log.waiting_for {
-            let said = Some(self.decide(call, &standing, &message).await?);
-            return Ok(Sent { standing, follower, narrator, said, hash: None });
+            let said = self.decide(call, &standing, &mut message).await?;
+            standing.history.say(said, message);
+            return sent(standing, said);
         }
         let agents = self.agents.now().await?;
         check_media_types(&agents, &standing.skill, &message.parts)?;
@@ -188,13 +224,13 @@ impl Core {
         store_large(self.client.bus(), &mut message.parts).await?;
         body(&message)?;
         let input = Input::Message(message.clone());
-        let once = is_keyed(call, &message).then(|| once(&owner, &standing, &message));
+        let once = once.map(|once| once.name(&owner, &standing.task));
         let telling =
             self.client.tell_task_as(&owner, &standing.task, &input, None, once.as_deref());
         let stored = telling.await;
         let sequence = stored.map_err(not_said)?;
         standing.history.say(sequence, message);
-        Ok(Sent { standing, follower, narrator, said: Some(sequence), hash: None })
+        sent(standing, sequence)
     }
 
     /// Decides about the approval that the task waits for.
@@ -202,7 +238,7 @@ impl Core {
         &self,
         call: &Call,
         standing: &Standing,
-        message: &Message,
+        message: &mut Message,
     ) -> Result<u64, Error> {
         let form = || {
             Error::field(
@@ -220,8 +256,9 @@ impl Core {
             Deserialize::deserialize(value).map_err(|_| form())?;
         call.may(Operation::Decide, Some(&standing.skill))?;
         let choice = Choice { verdict, by: call.caller.name.clone(), comment, action, hash };
+        store_large(self.client.bus(), &mut message.parts).await?;
         self.client
-            .decide(&standing.owner, &standing.task, choice, self.clock.now())
+            .decide_in(&standing.owner, &standing.task, choice, self.clock.now(), Some(message))
             .await
             .map(|cast| cast.sequence)
             .map_err(|error| match error {
@@ -255,11 +292,6 @@ impl Core {
     }
 }
 
-/// Whether a repeat of the message is to be the same message.
-fn is_keyed(call: &Call, message: &Message) -> bool {
-    call.speaks(IDEMPOTENT_SEND) || message.extensions.iter().any(|one| one == IDEMPOTENT_SEND)
-}
-
 /// The place of an earlier message under the same id; an error when that one said something else.
 fn said_before(standing: &Standing, message: &Message) -> Result<Option<u64>, Error> {
     let Some((sequence, before)) = standing.history.said_as(&message.message_id) else {
@@ -273,12 +305,6 @@ fn said_before(standing: &Standing, message: &Message) -> Result<Option<u64>, Er
     }
     let what = format!("task {} was sent another message under this id before", standing.task);
     Err(Error::field("message.messageId", what))
-}
-
-/// Names a message to a task, so that two gateways store it once.
-fn once(owner: &Owner, standing: &Standing, message: &Message) -> String {
-    let place = format!("{owner}.{}.{}", standing.task, message.message_id);
-    format!("said-{}", protocol::submission::input_hash(None, place.as_bytes()))
 }
 
 /// A task of a skill that the caller may not use looks missing.
@@ -314,7 +340,6 @@ fn budget(message: &Message) -> Result<Option<Grant>, Error> {
         .map_err(|e| Error::field(format!("message.metadata[{BUDGET:?}]"), e.to_string()))
 }
 
-/// The body that is stored, once it is sure that a node can read it.
 fn deadline(message: &Message, now: Timestamp) -> Result<Option<String>, Error> {
     let given = message.metadata.as_ref().and_then(|facts| facts.get(DEADLINE));
     let Some(given) = given else { return Ok(None) };
@@ -324,6 +349,7 @@ fn deadline(message: &Message, now: Timestamp) -> Result<Option<String>, Error> 
     Ok(Some(text.to_owned()))
 }
 
+/// The body that is stored, once it is sure that a node can read it.
 fn body(message: &Message) -> Result<Vec<u8>, Error> {
     let body = serde_json::to_vec(message).map_err(|error| Error::Internal(error.to_string()))?;
     codec::decode_body(Some(A2A_JSON), &body).map(|_| body).map_err(|fault| {

@@ -9,13 +9,14 @@ use axum::response::Response;
 use serde_json::{Map, Value};
 
 use super::answer::{JSON, bytes_as, empty, jsonrpc_error};
-use super::operation::{Answer, Operation};
+use super::operation::{Answer, Operation, Params};
 use super::sse::{self, Frames};
-use super::{Doors, body, negotiate};
+use super::{Doors, body, negotiate, parse};
 use crate::a2a::error::Error;
 use crate::a2a::render;
 use crate::core::StreamEvent;
 use crate::core::call::Call;
+use crate::limits::JSONRPC_ID_BYTES_MAX;
 
 /// A request as it was read.
 #[derive(Debug, PartialEq)]
@@ -35,7 +36,9 @@ pub(super) async fn answer(doors: &Doors, mut call: Call, request: Request) -> R
         Ok(text) => text,
         Err(error) => return jsonrpc_error(&Value::Null, &error),
     };
-    let asked = asked(&text);
+    let bytes = text.len();
+    let nobody = |error| (Value::Null, error);
+    let asked = parse::beside(&doors.core.jobs, bytes, move || asked(&text), nobody).await;
     // Only after the body, which alone knows the id that the refusal has to carry.
     if let Err(error) = body::check_type(&parts.headers, &[JSON, super::answer::A2A_JSON]) {
         let id = asked.map_or_else(|(id, _)| id, |asked| asked.id.unwrap_or_default());
@@ -50,7 +53,8 @@ pub(super) async fn answer(doors: &Doors, mut call: Call, request: Request) -> R
     let performed = async {
         let operation = method(&asked.method)?;
         negotiate::version(&parts.headers, parts.uri.query())?;
-        operation.perform(&doors.core, &mut call, asked.params, after).await
+        let params = Params { value: asked.params, bytes };
+        operation.perform(&doors.core, &mut call, params, after).await
     };
     match (performed.await, id) {
         (Err(error), Some(id)) => jsonrpc_error(&id, &error),
@@ -95,8 +99,8 @@ pub fn asked(text: &[u8]) -> Result<Asked, (Value, Error)> {
         Err((id, Error::InvalidRequest(why.to_owned())))
     };
     let id = members.remove("id");
-    if !matches!(id, None | Some(Value::String(_) | Value::Number(_) | Value::Null)) {
-        return invalid(&None, "id has to be a string, a number or null");
+    if let Some(fault) = id.as_ref().and_then(id_fault) {
+        return invalid(&None, &fault);
     }
     if members.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
         return invalid(&id, "jsonrpc has to be \"2.0\"");
@@ -113,6 +117,22 @@ pub fn asked(text: &[u8]) -> Result<Asked, (Value, Error)> {
         }
     };
     Ok(Asked { id, method, params })
+}
+
+/// What is wrong with an id. JSON-RPC allows fractions and discourages them: no two ends write them alike.
+fn id_fault(id: &Value) -> Option<String> {
+    match id {
+        Value::Null => None,
+        Value::Number(number) if number.is_i64() || number.is_u64() => None,
+        Value::String(text) if text.len() <= JSONRPC_ID_BYTES_MAX => None,
+        Value::String(text) => {
+            let max = JSONRPC_ID_BYTES_MAX;
+            Some(format!("id has {} bytes, at most {max} are taken", text.len()))
+        }
+        Value::Number(_) | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            Some("id has to be a string, a whole number of 64 bits or null".to_owned())
+        }
+    }
 }
 
 /// A response around a result that is JSON already.
@@ -147,7 +167,8 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"GetTask","params":{"id":"s1"}}"#, Some(json!(1))),
             (r#"{"jsonrpc":"2.0","id":"a","method":"x"}"#, Some(json!("a"))),
             (r#"{"jsonrpc":"2.0","id":null,"method":"x","params":null}"#, Some(json!(null))),
-            (r#"{"jsonrpc":"2.0","id":1.5,"method":"","extra":true}"#, Some(json!(1.5))),
+            (r#"{"jsonrpc":"2.0","id":-15,"method":"","extra":true}"#, Some(json!(-15))),
+            (r#"{"jsonrpc":"2.0","id":18446744073709551615,"method":""}"#, Some(json!(u64::MAX))),
             (r#"{"jsonrpc":"2.0","method":"x"}"#, None),
         ];
         for (text, id) in table {
@@ -171,7 +192,10 @@ mod tests {
             (r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#, -32600, json!(1)),
             (r#"{"id":"b","method":"x"}"#, -32600, json!("b")),
             (r#"{"jsonrpc":"2.0","id":{},"method":"x"}"#, -32600, null.clone()),
-            (r#"{"jsonrpc":"2.0","id":true,"method":"x"}"#, -32600, null),
+            (r#"{"jsonrpc":"2.0","id":true,"method":"x"}"#, -32600, null.clone()),
+            (r#"{"jsonrpc":"2.0","id":1.5,"method":"x"}"#, -32600, null.clone()),
+            (r#"{"jsonrpc":"2.0","id":1e300,"method":"x"}"#, -32600, null.clone()),
+            (r#"{"jsonrpc":"2.0","id":18446744073709551616,"method":"x"}"#, -32600, null.clone()),
             (r#"{"jsonrpc":"2.0","id":1}"#, -32600, json!(1)),
             (r#"{"jsonrpc":"2.0","id":1,"method":5}"#, -32600, json!(1)),
             (r#"{"jsonrpc":"2.0","id":1,"method":"x","params":[1]}"#, -32602, json!(1)),
@@ -180,6 +204,17 @@ mod tests {
         for (text, code, expected) in table {
             let (id, error) = asked(text.as_bytes()).unwrap_err();
             assert_eq!((error.names().jsonrpc, id), (code, expected), "{text}");
+        }
+        for (bytes, taken) in [(JSONRPC_ID_BYTES_MAX, true), (JSONRPC_ID_BYTES_MAX + 1, false)] {
+            let id = "i".repeat(bytes);
+            let asked =
+                asked(format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"x"}}"#).as_bytes());
+            assert_eq!(asked.is_ok(), taken, "{bytes}");
+            assert!(
+                taken
+                    || asked
+                        .is_err_and(|(id, error)| id == null && error.names().jsonrpc == -32600)
+            );
         }
         let unknown = method("message/send").unwrap_err();
         assert_eq!(unknown.names().jsonrpc, -32601);

@@ -6,12 +6,14 @@
 pub mod answer;
 pub mod body;
 mod cards;
+pub mod drain;
 mod files;
 mod grpc;
 pub mod jsonrpc;
 pub mod negotiate;
 pub mod openapi;
 pub mod operation;
+mod parse;
 mod plain;
 pub mod query;
 pub mod range;
@@ -29,8 +31,10 @@ use axum::response::Response;
 use protocol::Owner;
 
 pub use self::answer::refusal;
+use self::operation::Operation;
 use self::request_id::RequestId;
 use self::route::{Found, Route};
+use self::rows::Endpoint;
 use crate::a2a::error::Error;
 use crate::auth::Peer;
 use crate::auth::trail::Trail;
@@ -76,9 +80,16 @@ async fn entrance(State(doors): State<Doors>, request: Request) -> Response {
     let named = negotiate::named(request.headers(), request.uri().query());
     let used = negotiate::used(&named);
     let called = call(&doors, &route, &request, &request_id, named);
-    let mut response = match called {
+    let foreseen = match called {
+        Ok(call) => foresee(&doors, &call, &route).await.map(|()| call),
+        Err(error) => Err(error),
+    };
+    let mut response = match foreseen {
         Ok(call) => Box::pin(through(&doors, call, &route, request)).await,
-        Err(error) => refusal(&route, &error),
+        Err(error) => {
+            drain::drain(request.into_body()).await;
+            refusal(&route, &error)
+        }
     };
     let headers = response.headers_mut();
     headers.insert(request_id::HEADER, request_id.value);
@@ -86,6 +97,24 @@ async fn entrance(State(doors): State<Doors>, request: Request) -> Response {
         headers.insert("a2a-extensions", used);
     }
     response
+}
+
+/// Judges what the address alone tells, before anybody reads the body.
+async fn foresee(doors: &Doors, call: &Call, route: &Route) -> Result<(), Error> {
+    let Found::Endpoint(endpoint) = route.found else { return Ok(()) };
+    let asked = if endpoint == Endpoint::Grpc {
+        Operation::named(route.value(0)).map(Operation::asks)
+    } else {
+        endpoint.asks()
+    };
+    let Some(asked) = asked.filter(|_| !route.is_public()) else { return Ok(()) };
+    let sends = matches!(endpoint, Endpoint::SendMessage | Endpoint::SendStreamingMessage);
+    let agent = if endpoint == Endpoint::PlainSubmit {
+        Some(route.value(0))
+    } else {
+        call.agent().filter(|_| sends)
+    };
+    doors.core.foresee(call, asked, agent).await
 }
 
 /// Hands a request to its door.

@@ -1,16 +1,19 @@
 //! THE LIST of A2A's operations, for the bindings that speak JSON: what each reads, and what the core does with it.
 
+use std::convert::identity;
+
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::body;
 use super::query::{Field, Kind};
+use super::{body, parse};
 use crate::a2a::error::Error;
 use crate::a2a::request::{
     CancelTaskRequest, ExtendedCardRequest, GetTaskRequest, ListPushConfigsRequest,
     ListTasksRequest, PushConfig, PushConfigRequest, SendMessageRequest, SubscribeToTaskRequest,
 };
-use crate::core::call::Call;
+use crate::core::call::{self, Call};
 use crate::core::{Core, EventStream};
 
 /// An operation of A2A 1.0, section 3.1.
@@ -46,6 +49,25 @@ pub enum Answer {
     Json(Vec<u8>),
     /// Events.
     Events(EventStream),
+}
+
+/// What an operation gets.
+pub struct Params {
+    /// An object.
+    pub value: Value,
+    /// How large the body was that it stood in.
+    pub bytes: usize,
+}
+
+impl Params {
+    async fn read<T: DeserializeOwned + Send + 'static>(
+        self,
+        core: &Core,
+        required: &'static [&'static str],
+    ) -> Result<T, Error> {
+        let Self { value, bytes } = self;
+        parse::beside(&core.jobs, bytes, move || body::request(value, required), identity).await
+    }
 }
 
 impl Operation {
@@ -86,6 +108,21 @@ impl Operation {
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+
+    /// The permission that it needs.
+    #[must_use]
+    pub fn asks(self) -> call::Operation {
+        match self {
+            Self::SendMessage | Self::SendStreamingMessage => call::Operation::Send,
+            Self::GetTask | Self::ListTasks | Self::SubscribeToTask => call::Operation::Read,
+            Self::CancelTask => call::Operation::Cancel,
+            Self::CreatePushConfig
+            | Self::GetPushConfig
+            | Self::ListPushConfigs
+            | Self::DeletePushConfig => call::Operation::Push,
+            Self::GetExtendedAgentCard => call::Operation::Card,
+        }
     }
 
     /// Fields that have to be there.
@@ -149,37 +186,37 @@ impl Operation {
         self,
         core: &Core,
         call: &mut Call,
-        params: Value,
+        params: Params,
         after: Option<&str>,
     ) -> Result<Answer, Error> {
         if call.tenant.is_none() {
-            let tenant = params.get("tenant").and_then(Value::as_str);
+            let tenant = params.value.get("tenant").and_then(Value::as_str);
             call.tenant = tenant.filter(|tenant| !tenant.is_empty()).map(str::to_owned);
         }
         let required = self.required();
         match self {
             Self::SendMessage => {
-                let request: SendMessageRequest = body::request(params, required)?;
+                let request: SendMessageRequest = params.read(core, required).await?;
                 json(&core.send(call, request).await?)
             }
             Self::SendStreamingMessage => {
-                let request: SendMessageRequest = body::request(params, required)?;
+                let request: SendMessageRequest = params.read(core, required).await?;
                 core.stream(call, request).await.map(Answer::Events)
             }
             Self::GetTask => {
-                let request: GetTaskRequest = body::request(params, required)?;
+                let request: GetTaskRequest = params.read(core, required).await?;
                 json(&core.get(call, request).await?)
             }
             Self::ListTasks => {
-                let request: ListTasksRequest = body::request(params, required)?;
+                let request: ListTasksRequest = params.read(core, required).await?;
                 json(&core.list(call, request).await?)
             }
             Self::CancelTask => {
-                let request: CancelTaskRequest = body::request(params, required)?;
+                let request: CancelTaskRequest = params.read(core, required).await?;
                 json(&core.cancel(call, request).await?)
             }
             Self::SubscribeToTask => {
-                let request: SubscribeToTaskRequest = body::request(params, required)?;
+                let request: SubscribeToTaskRequest = params.read(core, required).await?;
                 core.subscribe(call, request, after).await.map(Answer::Events)
             }
             Self::CreatePushConfig
@@ -187,23 +224,23 @@ impl Operation {
             | Self::ListPushConfigs
             | Self::DeletePushConfig => self.push(core, call, params).await,
             Self::GetExtendedAgentCard => {
-                let request: ExtendedCardRequest = body::request(params, required)?;
+                let request: ExtendedCardRequest = params.read(core, required).await?;
                 json(&core.extended_card(call, request).await?)
             }
         }
     }
 
-    async fn push(self, core: &Core, call: &Call, params: Value) -> Result<Answer, Error> {
+    async fn push(self, core: &Core, call: &Call, params: Params) -> Result<Answer, Error> {
         let required = self.required();
         if self == Self::CreatePushConfig {
-            let config: PushConfig = body::request(params, required)?;
+            let config: PushConfig = params.read(core, required).await?;
             return json(&core.create_push(call, config).await?);
         }
         if self == Self::ListPushConfigs {
-            let request: ListPushConfigsRequest = body::request(params, required)?;
+            let request: ListPushConfigsRequest = params.read(core, required).await?;
             return json(&core.list_push(call, request).await?);
         }
-        let request: PushConfigRequest = body::request(params, required)?;
+        let request: PushConfigRequest = params.read(core, required).await?;
         if self == Self::GetPushConfig {
             return json(&core.get_push(call, request).await?);
         }

@@ -2,17 +2,19 @@
 //!
 //! What the address says counts more than what query or body say.
 
+use std::convert::identity;
+
 use axum::extract::Request;
 use axum::response::Response;
 use serde_json::{Map, Value};
 
 use super::answer::{A2A_JSON, JSON, bytes_as, refusal};
-use super::operation::{Answer, Operation};
+use super::operation::{Answer, Operation, Params};
 use super::query::Query;
 use super::route::Route;
 use super::rows::Endpoint;
 use super::sse::{self, Frames};
-use super::{Doors, body, negotiate};
+use super::{Doors, body, negotiate, parse};
 use crate::a2a::error::Error;
 use crate::a2a::render;
 use crate::core::StreamEvent;
@@ -66,12 +68,13 @@ async fn answered(
     let (parts, body) = request.into_parts();
     // First of all: a body that nobody reads costs the client its connection.
     let text = body::bytes(body).await?;
+    let bytes = text.len();
     negotiate::version(&parts.headers, parts.uri.query())?;
     let mut params = if parts.method == axum::http::Method::POST {
         if !text.is_empty() {
             body::check_type(&parts.headers, &[A2A_JSON, JSON])?;
         }
-        members(&text)?
+        parse::beside(&doors.core.jobs, bytes, move || members(&text), identity).await?
     } else {
         Query::read(parts.uri.query().unwrap_or_default()).typed(operation.in_query())?
     };
@@ -80,7 +83,8 @@ async fn answered(
         params.insert((*place).to_owned(), route.value(index).into());
     }
     let after = parts.headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    match operation.perform(&doors.core, &mut call, Value::Object(params), after).await? {
+    let params = Params { value: Value::Object(params), bytes };
+    match operation.perform(&doors.core, &mut call, params, after).await? {
         Answer::Json(result) => Ok(bytes_as(200, A2A_JSON, result)),
         Answer::Events(events) => sse::answer(events, Bare, doors.core.jobs.shutdown_token()).await,
     }

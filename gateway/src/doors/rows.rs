@@ -1,6 +1,7 @@
 //! THE LIST of addresses: the router reads it, and the `OpenAPI` document is written from it.
 
 use super::Door;
+use crate::core::call::Operation;
 
 /// What can be asked over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,6 +101,37 @@ impl Endpoint {
             | Self::PlainPush
             | Self::PlainApprovals
             | Self::PlainAgents => Door::Plain,
+        }
+    }
+
+    /// What an address asks for; what is asked at the other ones stands in their bodies, or in the name of a gRPC method.
+    #[must_use]
+    pub fn asks(self) -> Option<Operation> {
+        use Endpoint as E;
+        match self {
+            E::JsonRpc | E::Grpc | E::Description => None,
+            E::SendMessage
+            | E::SendStreamingMessage
+            | E::PlainSubmit
+            | E::PlainSay
+            | E::PlainSignal
+            | E::BringFile => Some(Operation::Send),
+            E::GetTask
+            | E::ListTasks
+            | E::SubscribeToTask
+            | E::File
+            | E::PlainTask
+            | E::PlainTasks
+            | E::PlainEvents
+            | E::PlainTree => Some(Operation::Read),
+            E::CancelTask | E::PlainCancel => Some(Operation::Cancel),
+            E::CreatePushConfig
+            | E::GetPushConfig
+            | E::ListPushConfigs
+            | E::DeletePushConfig
+            | E::PlainPush => Some(Operation::Push),
+            E::PlainDecide | E::PlainApprovals => Some(Operation::Decide),
+            E::ExtendedCard | E::PublicCard | E::KeySet | E::PlainAgents => Some(Operation::Card),
         }
     }
 

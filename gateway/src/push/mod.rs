@@ -33,15 +33,6 @@ use crate::core::Core;
 use crate::core::call::{Call, Operation};
 use crate::limits::{PUSH_CHECK_MAX, PUSH_CONFIGS_MAX};
 
-/// What a webhook under a known id is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repeat {
-    /// A new one in its place.
-    Anew,
-    /// The known one: the request that made it was sent again.
-    Same,
-}
-
 impl Core {
     /// `CreateTaskPushNotificationConfig`: the webhook is told what happens from now on, and of an ended task its end.
     ///
@@ -54,7 +45,8 @@ impl Core {
         }
         self.check_push(call, &config, "").await?;
         let (owner, task, from) = self.push_task(call, &task).await?;
-        self.attach_push(&owner, &task, config, from, Repeat::Anew).await
+        self.has_room(&owner, &task, &config).await?;
+        self.attach_push(&owner, &task, config, from).await
     }
 
     /// Judges a webhook before there is anything that it could be for. `place` is where it stands in the request.
@@ -78,32 +70,43 @@ impl Core {
         }
     }
 
+    /// Judges whether a task may have this webhook too; whether it has one under this id already. Who asks at the same
+    /// moment as others may get one more than the limit: what was stored is not refused behind that.
+    ///
+    /// # Errors
+    /// When it has too many, or they cannot be read.
+    pub async fn has_room(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        config: &PushConfig,
+    ) -> Result<bool, Error> {
+        let others = self.push_records(owner, task).await?;
+        let own = config.id.as_deref().map(|id| key(owner, task, id));
+        let known = others.iter().any(|(other, _)| Some(other) == own.as_ref());
+        if !known && others.len() >= PUSH_CONFIGS_MAX {
+            let what =
+                format!("task {task} has {PUSH_CONFIGS_MAX} webhooks, the most that one may have");
+            return Err(Error::TooLarge(what));
+        }
+        Ok(known)
+    }
+
     /// Makes a webhook that was judged for a task that exists: it is told what comes behind the generation `from`.
     ///
     /// # Errors
-    /// When the task has too many, or the bus does not store it.
+    /// When the bus does not store it.
     pub async fn attach_push(
         &self,
         owner: &Owner,
         task: &TaskId,
         config: PushConfig,
         from: u64,
-        repeat: Repeat,
     ) -> Result<PushConfig, Error> {
         let bus = self.client.bus();
         let id = config.id.filter(|id| !id.is_empty());
         let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let key = key(owner, task, &id);
-        let others = self.push_records(owner, task).await?;
-        let known = others.iter().find(|(other, _)| *other == key);
-        if let (Repeat::Same, Some((_, known))) = (repeat, known) {
-            return Ok(known.config(task));
-        }
-        if known.is_none() && others.len() >= PUSH_CONFIGS_MAX {
-            let what =
-                format!("task {task} has {PUSH_CONFIGS_MAX} webhooks, the most that one may have");
-            return Err(Error::TooLarge(what));
-        }
         let record = Record {
             id,
             job: uuid::Uuid::new_v4().to_string(),

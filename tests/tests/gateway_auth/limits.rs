@@ -264,3 +264,67 @@ async fn a_refused_request_leaves_its_connection_in_order() {
         assert!(answer.starts_with("HTTP/1.1 401"), "{path}: {answer}");
     }
 }
+
+/// A request whose head promises a body of so many bytes.
+fn head(path: &str, key: Option<&str>, bytes: usize) -> String {
+    let shown = key.map(|name| format!("X-API-Key: {}\r\n", key_of(name))).unwrap_or_default();
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nA2A-Version: 1.0\r\n{shown}\
+         Content-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_refusal_reaches_a_client_that_writes_all_first() {
+    let section = [
+        "[gateway.roles.reader]\noperations = [\"read\"]\n",
+        "[gateway.roles.cook]\noperations = [\"*\"]\nskills = [\"cook\"]\n",
+        "[gateway.roles.slow]\noperations = [\"*\"]\nrate = 0.01\nburst = 1\n",
+        &key_lines("rita", "acme", "reader"),
+        &key_lines("carl", "acme", "cook"),
+        &key_lines("sloe", "acme", "slow"),
+        &key_lines("alice", "acme", "caller"),
+    ];
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, &settings(&section.concat())).await;
+    let _node = mesh.node("n1").await;
+    let gateway = mesh.gateway("g1").await;
+    let at = gateway.listen.clone().unwrap();
+    assert_eq!(ask(&at, "GET", TASK, &[("X-API-Key", &key_of("sloe"))], "").await.status, LET_IN);
+    wait_until("the skill is announced", SOON, || async {
+        let key = key_of("alice");
+        let agents = ask(&at, "GET", "/v1/agents", &[("X-API-Key", &key)], "").await;
+        agents.text.contains("\"echo\"").then_some(())
+    })
+    .await;
+    let (large, too_large) = (8 << 20, (16 << 20) + 1);
+    for (path, key, bytes, status) in [
+        ("/message:send", None, large, 401),
+        ("/", None, large, 401),
+        ("/message:send", Some("rita"), large, 403),
+        ("/agents/echo/message:send", Some("carl"), large, 403),
+        ("/v1/tasks/echo", Some("carl"), large, 403),
+        ("/v1/tasks/s1:cancel", Some("rita"), large, 403),
+        ("/message:send", Some("sloe"), large, 429),
+        ("/nothing/here", Some("alice"), large, 404),
+        ("/v1/nothing", Some("alice"), large, 404),
+        ("/message:send", Some("alice"), too_large, 413),
+    ] {
+        let expected = format!("HTTP/1.1 {status}");
+        // Whoever listens first has the answer before any of the body.
+        let mut stream = TcpStream::connect(&at).await.unwrap();
+        stream.write_all(head(path, key, bytes).as_bytes()).await.unwrap();
+        let mut start = [0; 12];
+        timeout(SOON, stream.read_exact(&mut start)).await.expect(path).unwrap();
+        assert_eq!(String::from_utf8_lossy(&start), expected, "{path} {key:?}");
+        // And whoever writes everything first finds it behind that.
+        let mut stream = TcpStream::connect(&at).await.unwrap();
+        stream.write_all(head(path, key, bytes).as_bytes()).await.unwrap();
+        let body = vec![b'x'; bytes];
+        let wrote = timeout(SOON, stream.write_all(&body)).await.expect(path);
+        assert!(wrote.is_ok(), "{path} {key:?}: {wrote:?}");
+        let mut answer = Vec::new();
+        let read = timeout(SOON, stream.read_to_end(&mut answer)).await.expect(path);
+        assert!(read.is_ok(), "{path} {key:?}: {read:?}");
+        assert!(String::from_utf8_lossy(&answer).starts_with(&expected), "{path} {key:?}");
+    }
+}

@@ -160,10 +160,10 @@ fn responses(words: &Words) -> Value {
         responses.insert((*status).to_owned(), response);
     }
     let error = json!({"$ref": "#/components/schemas/Error"});
-    responses.insert(
-        "default".to_owned(),
-        json!({"description": "Why there is no result", "content": {words.json(): {"schema": error}}}),
-    );
+    for (status, about) in words.refusals.iter().chain(&[("default", "Why there is no result")]) {
+        let response = json!({"description": about, "content": {words.json(): {"schema": error}}});
+        responses.insert((*status).to_owned(), response);
+    }
     Value::Object(responses)
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Words {
     pub(super) headers: &'static [Said],
     pub(super) response: Body,
     pub(super) statuses: &'static [Said],
+    /// Those of refusals that have a meaning of their own here.
+    pub(super) refusals: &'static [Said],
 }
 
 impl Words {
@@ -126,7 +128,8 @@ pub(super) fn words(endpoint: Endpoint) -> Words {
         E::PlainSubmit => say("Submits work to a skill: text, JSON, a message or bytes", "Task")
             .takes(Body::Anything, false)
             .with(WAIT, SUBMIT)
-            .answers(&[("202", "Stored: it will not be lost"), ("200", "Waited for, and settled")]),
+            .answers(&[("202", "Stored: it will not be lost"), ("200", "Waited for, and settled")])
+            .refuses(&[("404", "Nobody serves the skill; the error names those that are served")]),
         E::PlainSay => {
             say("Says something to a task", "Task").takes(Body::Anything, true).answers(STORED)
         }
@@ -162,6 +165,7 @@ fn said(endpoint: Endpoint, summary: &'static str, response: &'static str) -> Wo
         headers: OWNER,
         response: Body::Json(PLAIN, response),
         statuses: OK,
+        refusals: &[],
     }
 }
 
@@ -178,6 +182,11 @@ impl Words {
 
     fn answers(mut self, statuses: &'static [Said]) -> Self {
         self.statuses = statuses;
+        self
+    }
+
+    fn refuses(mut self, refusals: &'static [Said]) -> Self {
+        self.refusals = refusals;
         self
     }
 

@@ -1,5 +1,6 @@
 //! Decisions of people over plain REST. Who decides is who asks: the name is the caller's, never the body's.
 
+use std::convert::identity;
 use std::time::Duration;
 
 use axum::response::Response;
@@ -13,7 +14,7 @@ use crate::a2a::error::Error;
 use crate::core::call::Operation;
 use crate::core::follower::unreadable;
 use crate::doors::answer::{self, JSON};
-use crate::doors::body;
+use crate::doors::{body, parse};
 use crate::limits::PLAIN_APPROVALS_MAX;
 
 /// How long an answer waits for what became of a decision.
@@ -34,7 +35,9 @@ struct Said {
 /// `POST /v1/tasks/{id}/decision`.
 pub(super) async fn decide(asked: Asked<'_>) -> Result<Response, Error> {
     asked.call.may(Operation::Decide, None)?;
-    let said: Said = body::request(body::json(&asked.body)?, &["verdict"])?;
+    let (jobs, text) = (&asked.doors.core.jobs, asked.body.clone());
+    let read = move || body::request(body::json(&text)?, &["verdict"]);
+    let said: Said = parse::beside(jobs, asked.body.len(), read, identity).await?;
     if (said.verdict == Verdict::Edit) != said.action.is_some() {
         return Err(Error::field("action", "goes with the verdict edit, and with no other"));
     }

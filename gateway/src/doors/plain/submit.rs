@@ -1,5 +1,8 @@
 //! Submits work, and says things to tasks.
 
+use std::convert::identity;
+use std::time::Duration;
+
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::Response;
@@ -10,21 +13,21 @@ use protocol::input::Input;
 use protocol::limits::NAME_CHARS_MAX;
 use protocol::message::Message;
 use protocol::task::Task;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Asked, content, wait};
 use crate::a2a::error::Error;
-use crate::a2a::request::{SendMessageConfiguration, SendMessageRequest};
-use crate::a2a::response::SendMessageResponse;
+use crate::a2a::request::SendMessageRequest;
 use crate::cards::extensions;
 use crate::core::call::Operation;
 use crate::core::{BUDGET, DEADLINE};
 use crate::doors::answer::{self, JSON};
+use crate::doors::parse;
 
 /// `POST /v1/tasks/{skill}`.
 pub(super) async fn submit(mut asked: Asked<'_>) -> Result<Response, Error> {
     let wait = wait::asked_for(&asked)?;
-    let mut message = message(&asked)?;
+    let mut message = message(&asked).await?;
     let mut metadata = message.metadata.take().unwrap_or_default();
     let key = asked.header(header::DEDUP_KEY)?.or(asked.header("idempotency-key")?);
     if let Some(key) = key {
@@ -46,16 +49,16 @@ pub(super) async fn submit(mut asked: Asked<'_>) -> Result<Response, Error> {
     message.metadata = Some(metadata).filter(|facts| !facts.is_empty());
     message.task_id = None;
     asked.call.agent = Some(asked.route.value(0).to_owned());
-    let task = send(&asked, message).await?;
-    let task = wait::settled(&asked, task, wait).await?;
+    let sent = send(&asked, message, wait.unwrap_or_default()).await;
+    let task = sent.map_err(as_address)?;
     Ok(accepted(&task, wait.is_some()))
 }
 
 /// `POST /v1/tasks/{id}/messages`.
 pub(super) async fn say(asked: Asked<'_>) -> Result<Response, Error> {
-    let mut message = message(&asked)?;
+    let mut message = message(&asked).await?;
     message.task_id = Some(asked.route.value(0).to_owned());
-    let task = send(&asked, message).await?;
+    let task = send(&asked, message, Duration::ZERO).await?;
     Ok(accepted(&task, false))
 }
 
@@ -72,7 +75,7 @@ pub(super) async fn signal(asked: Asked<'_>) -> Result<Response, Error> {
             format!("a signal's name has 1 to {NAME_CHARS_MAX} characters"),
         ));
     }
-    let payload = if asked.body.is_empty() { Vec::new() } else { message(&asked)?.parts };
+    let payload = if asked.body.is_empty() { Vec::new() } else { message(&asked).await?.parts };
     // Whoever cannot see the task learns nothing from saying something to it.
     let task = wait::get(&asked, asked.route.value(0).to_owned()).await?;
     let (owner, id) = (asked.call.owner()?, id(&task)?);
@@ -82,31 +85,29 @@ pub(super) async fn signal(asked: Asked<'_>) -> Result<Response, Error> {
     Ok(answer::json(202, JSON, &json!({"taskId": id, "sequence": sequence})))
 }
 
-fn message(asked: &Asked<'_>) -> Result<Message, Error> {
-    let content_type = asked.header(CONTENT_TYPE.as_str())?;
-    let mut message = content::message(content_type, &asked.body)?;
+async fn message(asked: &Asked<'_>) -> Result<Message, Error> {
+    let content_type = asked.header(CONTENT_TYPE.as_str())?.map(str::to_owned);
+    let (jobs, body) = (&asked.doors.core.jobs, asked.body.clone());
+    let read = move || content::message(content_type.as_deref(), &body);
+    let mut message = parse::beside(jobs, asked.body.len(), read, identity).await?;
     if message.message_id.is_empty() {
         message.message_id = uuid::Uuid::now_v7().to_string();
     }
     Ok(message)
 }
 
-async fn send(asked: &Asked<'_>, message: Message) -> Result<Task, Error> {
-    let configuration = SendMessageConfiguration {
-        return_immediately: true,
-        ..SendMessageConfiguration::default()
-    };
-    let request = SendMessageRequest {
-        tenant: None,
-        message: Some(message),
-        configuration: Some(configuration),
-        metadata: None::<Map<String, Value>>,
-    };
-    match asked.doors.core.send(&asked.call, request).await? {
-        SendMessageResponse::Task(task) => Ok(task),
-        SendMessageResponse::Message(_) => {
-            Err(Error::InvalidAgentResponse("a message without a task".to_owned()))
-        }
+async fn send(asked: &Asked<'_>, message: Message, wait: Duration) -> Result<Task, Error> {
+    let request = SendMessageRequest { message: Some(message), ..SendMessageRequest::default() };
+    let sent = asked.doors.core.send_within(&asked.call, request, wait).await;
+    sent.map(|answered| answered.task)
+}
+
+/// The address is the skill's own: one that nobody serves is not there.
+fn as_address(error: Error) -> Error {
+    if let Error::NobodyServes { skill, served, .. } = error {
+        Error::SkillNotFound { skill, served }
+    } else {
+        error
     }
 }
 
