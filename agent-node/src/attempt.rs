@@ -65,6 +65,7 @@ async fn go_on(
     bounds: Bounds<'_>,
 ) -> Result<Vec<Part>, Stop> {
     let mut claim = pin!(context.scribe.claim(bounds.client));
+    let mut saying = pin!(context.scribe.keep_saying());
     let mut claimed = bounds.claim_first;
     let mut canceled_at = None;
     loop {
@@ -77,6 +78,7 @@ async fn go_on(
                 written?;
                 claimed = true;
             }
+            stop = &mut saying => return Err(stop),
             () = bounds.cancel.cancelled(), if canceled_at.is_none() => {
                 canceled_at = Some(Instant::now());
             }

@@ -14,7 +14,6 @@ use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, FailureClass, Fault, code};
 use protocol::header;
 use protocol::lifecycle::Phase;
-use protocol::limits::DELIVERIES_MAX;
 use protocol::log::TaskLog;
 use protocol::message::{Message, Part};
 use protocol::submission::{Envelope, Queue, Stored};
@@ -29,23 +28,23 @@ use crate::agent::Stop;
 use crate::attempt::{self, Bounds};
 use crate::context::{Context, bus_stop};
 use crate::core::Core;
+use crate::duplicate;
 use crate::engine::{self, Admission, Arrival, Circumstance, Settle};
 use crate::hand::InHand;
 use crate::lane;
 use crate::parts;
 use crate::refuse;
+use crate::report::Failed;
+use crate::rewind;
 use crate::scribe::Scribe;
 use crate::served::Served;
-
-/// How long a duplicate that wants an answer waits before it looks again.
-const DUPLICATE_REST: Duration = Duration::from_millis(500);
 
 /// A task as a delivery brought it.
 pub(crate) struct Work {
     pub(crate) envelope: Envelope,
     pub(crate) origin: Arc<Origin>,
     /// What is to be decoded: the submitted body with its content type.
-    body: Body,
+    pub(crate) body: Body,
     pub(crate) log: TaskLog,
     /// Whether the log is known to be empty.
     new: bool,
@@ -53,10 +52,10 @@ pub(crate) struct Work {
     fresh: bool,
     /// Why it cannot be run: its input is gone.
     missing: Option<Fault>,
-    delivered: u64,
+    pub(crate) delivered: u64,
 }
 
-struct Body {
+pub(crate) struct Body {
     content_type: Option<String>,
     bytes: bytes::Bytes,
 }
@@ -108,7 +107,7 @@ pub(crate) async fn deliver(
     );
     span_context::set_remote_parent(&span, &envelope.trace);
     let doing = async {
-        match prepare(&core, envelope, delivery, known).await {
+        match prepare(&core, &served, envelope, delivery, known).await {
             Ok(work) => act(&core, &served, work, refusal, hand).await,
             Err(unready) => Box::pin(refuse::later(&core, *unready, hand)).await,
         }
@@ -129,7 +128,8 @@ fn is_first(envelope: &Envelope, delivered: u64) -> bool {
 /// Reads the log and the input, as far as that is needed.
 async fn prepare(
     core: &Core,
-    envelope: Envelope,
+    served: &Served,
+    mut envelope: Envelope,
     delivery: Delivery,
     known: Known,
 ) -> Result<Box<Work>, Box<refuse::Unready>> {
@@ -138,7 +138,7 @@ async fn prepare(
     let log = if new {
         TaskLog::default()
     } else {
-        match core.read_log(&envelope.owner, &envelope.task).await {
+        match rewind::own_log(core, served, &mut envelope).await {
             Ok(log) => log,
             Err(stop) => {
                 return Err(Box::new(refuse::Unready {
@@ -163,7 +163,7 @@ async fn prepare(
     };
     let mut missing = None;
     if envelope.requeued_by.is_some() && !log.is_ended() {
-        match core.ledger.input(origin.source).await {
+        match rewind::input(core, &origin).await {
             Ok(Some(input)) => {
                 let content_type = input.headers.get(header::CONTENT_TYPE).map(str::to_owned);
                 body = Body { content_type, bytes: input.payload };
@@ -233,45 +233,12 @@ async fn act(
         }
         Admission::Duplicate { ended, conflict } => {
             served.metrics.tasks_duplicate.inc();
-            Box::pin(duplicate(core, &work, &hash, ended, conflict, hand)).await;
+            Box::pin(duplicate::drop_it(core, &work, &hash, ended, conflict, hand)).await;
         }
     }
 }
 
-/// A second submission under a known id. The work is not done again; whoever asked can find out what became
-/// of it.
-async fn duplicate(
-    core: &Core,
-    work: &Work,
-    hash: &str,
-    ended: bool,
-    conflict: bool,
-    hand: InHand,
-) {
-    if conflict {
-        tracing::warn!(task_id = %work.envelope.task, reason = "another input under the same id", "not run");
-        if core.conflict_letter(&work.envelope, hash, &work.log, decode(&work.body)).await.is_err()
-        {
-            return refuse::nak(hand).await;
-        }
-    }
-    if lane::pass_on_copy(core, &work.envelope).await.is_err() {
-        return refuse::nak(hand).await;
-    }
-    let wants_answer = work.envelope.reply_to.is_some();
-    let patient = i64::try_from(work.delivered).unwrap_or(i64::MAX) < DELIVERIES_MAX / 2;
-    if wants_answer && !ended && patient {
-        return hand.nak(DUPLICATE_REST).await;
-    }
-    if wants_answer {
-        let mut asked = (*work.origin).clone();
-        asked.reply_to.clone_from(&work.envelope.reply_to);
-        core.answer(&work.envelope.task, &work.log, Some(&asked)).await;
-    }
-    hand.ack().await;
-}
-
-fn decode(body: &Body) -> Result<Message, Fault> {
+pub(crate) fn decode(body: &Body) -> Result<Message, Fault> {
     codec::decode_body(body.content_type.as_deref(), &body.bytes)
 }
 
@@ -392,9 +359,18 @@ fn limit_of(served: &Served, deadline: Option<Timestamp>, now: Timestamp) -> (Du
 }
 
 /// The end of an attempt could not be written.
-pub(crate) async fn unwritten(served: &Served, stop: &Stop, hand: InHand) {
+pub(crate) async fn unwritten(
+    core: &Core,
+    served: &Served,
+    work: &Work,
+    stop: &Stop,
+    hand: InHand,
+) {
     if *stop == Stop::Fenced {
         served.metrics.commits_fenced.inc();
+        if work.new && rewind::is_displaced(core, &work.envelope).await {
+            return hand.nak(Duration::ZERO).await;
+        }
         tracing::info!(reason = "another writer owns the log", "attempt given up");
         return hand.leave();
     }
@@ -412,8 +388,8 @@ pub(crate) async fn conclude(
     hand: InHand,
 ) {
     // A claim whose future was dropped may be stored: without it the attempt would be taken for lost.
-    if scribe.settle().await == Err(Stop::Fenced) {
-        return unwritten(served, &Stop::Fenced, hand).await;
+    if scribe.settle().await == Err(Stop::Fenced) || scribe.say_last().await == Err(Stop::Fenced) {
+        return unwritten(core, served, work, &Stop::Fenced, hand).await;
     }
     let begun = scribe.has_begun().await;
     let at = Circumstance {
@@ -429,26 +405,31 @@ pub(crate) async fn conclude(
     let Some(event) = ending.event.map(|event| because(event, why.as_deref())) else {
         return match ending.settle {
             Settle::Nak { after } => hand.nak(after).await,
-            Settle::Ack | Settle::Leave => unwritten(served, &Stop::Fenced, hand).await,
+            Settle::Ack | Settle::Leave => unwritten(core, served, work, &Stop::Fenced, hand).await,
         };
     };
-    let kind = event.kind();
-    let (kind, appended) = match append(core, work, scribe, event, ending.letter).await {
+    let (kind, failed) = (event.kind(), Failed::told_by(&event));
+    let (kind, failed, appended) = match append(core, work, scribe, event, ending.letter).await {
         Err(Stop::Failed { failure: Failure::Permanent, fault })
-            if fault.code == code::TOO_LARGE =>
+            if matches!(&*fault.code, code::TOO_LARGE | code::LOG_FULL) =>
         {
             let event = Event::Failed { failure: FailureClass::Permanent, fault };
-            (event.kind(), append(core, work, scribe, event, true).await)
+            let failed = Failed::told_by(&event);
+            (event.kind(), failed, append(core, work, scribe, event, true).await)
         }
-        appended => (kind, appended),
+        appended => (kind, failed, appended),
     };
     match appended {
         Ok(()) => {
             served.count(kind);
+            if let Some(failed) = failed {
+                let attempts = scribe.with_log(|log| log.attempts.len()).await;
+                failed.tell(&work.envelope.task, u32::try_from(attempts).unwrap_or(u32::MAX));
+            }
             let settle = if kind.is_terminal() { Settle::Ack } else { ending.settle };
             finish(core, work, scribe, settle, hand).await;
         }
-        Err(stop) => unwritten(served, &stop, hand).await,
+        Err(stop) => unwritten(core, served, work, &stop, hand).await,
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn in_turn(
                 core.scribe(&work.envelope.task, &work.origin, work.log.clone()).without_attempt();
             match scribe.append(event).await {
                 Ok(()) => execute::finish(core, &work, &scribe, Settle::Ack, hand).await,
-                Err(stop) => execute::unwritten(served, &stop, hand).await,
+                Err(stop) => execute::unwritten(core, served, &work, &stop, hand).await,
             }
         }
         Err(stop) => {

@@ -145,6 +145,6 @@ pub(crate) async fn reject(
             served.metrics.tasks_rejected.inc();
             execute::finish(core, work, scribe, Settle::Ack, hand).await;
         }
-        Err(stop) => execute::unwritten(served, &stop, hand).await,
+        Err(stop) => execute::unwritten(core, served, work, &stop, hand).await,
     }
 }

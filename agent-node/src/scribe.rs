@@ -8,19 +8,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::dead::DeadLetter;
-use protocol::entry::{Entry, Event, Origin};
+use protocol::entry::{Entry, Event, Kind, Origin};
 use protocol::fault::{Failure, Fault, code};
 use protocol::header::{self, Headers};
 use protocol::id::{NodeName, Owner, TaskId};
+use protocol::limits::{LOG_ENTRIES_MAX, STATUS_EVERY};
 use protocol::log::TaskLog;
+use protocol::message::Message;
 use protocol::subject::Subjects;
 use runtime::bus::Outgoing;
 use runtime::clock::Clock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep};
 
 use crate::agent::{AnyAgent, Stop};
 use crate::bytes::{ByteBudget, Fetched};
 use crate::ledger::{AppendError, Ledger};
+use crate::progress::Progress;
 
 /// What stays the same over an attempt.
 pub struct Scribe {
@@ -44,10 +48,13 @@ pub struct Scribe {
     driver: Option<u64>,
     fetched: Fetched,
     state: Mutex<State>,
+    /// Told when a word about progress is held.
+    held: Notify,
 }
 
 struct State {
     log: TaskLog,
+    progress: Progress,
     origin: Option<Box<Origin>>,
     begun: bool,
     fenced: bool,
@@ -96,7 +103,9 @@ impl Scribe {
             agent: None,
             driver: None,
             fetched: Fetched::default(),
+            held: Notify::new(),
             state: Mutex::new(State {
+                progress: Progress::default(),
                 origin: start.log.origin.is_none().then_some(start.origin),
                 log: start.log,
                 begun: false,
@@ -207,6 +216,55 @@ impl Scribe {
         self.append_locked(&mut state, event, None).await
     }
 
+    /// Says how far the work is: at once, or where that has been said too often, a little later and only the newest.
+    ///
+    /// # Errors
+    /// As [`Scribe::claim`].
+    pub async fn say(&self, word: Message) -> Result<(), Stop> {
+        let mut state = self.state.lock().await;
+        let entries = state.log.generation;
+        match state.progress.take(word, Instant::now(), entries) {
+            Some(message) => self.append_locked(&mut state, Event::Status { message }, None).await,
+            None => {
+                self.held.notify_one();
+                if state.fenced { Err(Stop::Fenced) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Writes what is held as soon as it may be written, for as long as it is polled.
+    ///
+    /// Returns why it cannot, and else never.
+    pub(crate) async fn keep_saying(&self) -> Stop {
+        loop {
+            sleep(STATUS_EVERY).await;
+            let mut state = self.state.lock().await;
+            if !state.progress.is_held() {
+                drop(state);
+                self.held.notified().await;
+                continue;
+            }
+            let entries = state.log.generation;
+            let Some(message) = state.progress.due(Instant::now(), entries) else { continue };
+            let event = Event::Status { message };
+            if let Err(stop) = self.append_locked(&mut state, event, None).await {
+                return stop;
+            }
+        }
+    }
+
+    /// Writes what is still held: nothing is said after it.
+    ///
+    /// # Errors
+    /// As [`Scribe::claim`].
+    pub(crate) async fn say_last(&self) -> Result<(), Stop> {
+        let mut state = self.state.lock().await;
+        match state.progress.last() {
+            Some(message) => self.append_locked(&mut state, Event::Status { message }, None).await,
+            None => Ok(()),
+        }
+    }
+
     /// Appends the entry that fails the task, together with its dead letter.
     ///
     /// # Errors
@@ -258,6 +316,11 @@ impl Scribe {
         letter: Option<DeadLetter>,
     ) -> Result<(), Stop> {
         self.settle_in_flight(state).await?;
+        let kind = event.kind();
+        let ends = kind.is_terminal() || matches!(kind, Kind::AttemptFailed | Kind::Released);
+        if !ends && usize::try_from(state.log.generation).is_ok_and(|at| at >= LOG_ENTRIES_MAX) {
+            return Err(full());
+        }
         let letter = letter.map(|letter| self.outgoing_letter(&letter)).transpose()?;
         let mut entry = self.next_entry(state, event)?;
         entry.origin = state.origin.take();
@@ -312,6 +375,15 @@ impl Scribe {
                 Err(Stop::Fenced)
             }
         }
+    }
+}
+
+fn full() -> Stop {
+    let message = format!("a task's log has at most {LOG_ENTRIES_MAX} entries");
+    Stop::Failed {
+        failure: Failure::Permanent,
+        fault: Fault::new(code::LOG_FULL, message)
+            .hint("split the work into several tasks, or hand artifacts over in larger pieces"),
     }
 }
 

@@ -3,10 +3,10 @@
 //! Any replica may answer a direct get, and may lag behind what the reader has just been told. So whatever seems to
 //! be missing is asked of the stream's leader: who has seen a task end never reads that it goes on.
 
-use protocol::entry::{Entry, Kind};
+use protocol::entry::{Entry, Kind, Origin};
 use protocol::log::{FoldError, TaskLog};
 use protocol::message::Message;
-use protocol::submission::{Envelope, Queue, Source, Stored};
+use protocol::submission::{Envelope, Queue, Stored};
 use protocol::task::Task;
 use protocol::{Owner, TaskId, codec, header, view};
 use runtime::bus::{ReadError, StoredMessage};
@@ -81,7 +81,7 @@ impl Client {
     pub async fn task(&self, owner: &Owner, task: &TaskId) -> Result<Option<Task>, TaskError> {
         let log = self.log(owner, task).await?;
         if let Some(origin) = &log.origin {
-            let input = self.input(origin.source).await?;
+            let input = self.submitted(origin).await?;
             return Ok(Some(view::task(task, &log, input)));
         }
         let Some((envelope, message)) = self.submission(owner, task).await? else {
@@ -91,17 +91,33 @@ impl Client {
         Ok(Some(view::submitted(&envelope, decode(&message), at)))
     }
 
-    /// What was submitted, as far as it can be read.
+    /// What was submitted, as far as it can be read. `None` also when another submission stands in its place.
     ///
     /// # Errors
     /// See [`TaskError`].
-    pub async fn input(&self, source: Source) -> Result<Option<Message>, TaskError> {
-        let stream = match source.queue {
-            Queue::Inbox => &self.bus.names().inbox,
-            Queue::Run => &self.bus.names().log,
+    pub async fn submitted(&self, origin: &Origin) -> Result<Option<Message>, TaskError> {
+        let stored = match origin.source.queue {
+            Queue::Inbox => {
+                let found = self.at(&self.bus.names().inbox, origin.source.sequence).await?;
+                found.filter(|message| message.at == origin.submitted_at)
+            }
+            Queue::Run => self.at(&self.bus.names().log, origin.source.sequence).await?,
         };
-        let stored = self.at(stream, source.sequence).await?;
         Ok(stored.as_ref().and_then(decode))
+    }
+
+    /// The id of the submission that stands now where a task's own stood, if the inbox was set back since. `first` is
+    /// what the first entry of the task's log says.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub async fn successor(&self, first: &Origin) -> Result<Option<TaskId>, TaskError> {
+        if first.source.queue != Queue::Inbox {
+            return Ok(None);
+        }
+        let found = self.at(&self.bus.names().inbox, first.source.sequence).await?;
+        let envelope = found.as_ref().and_then(|message| self.envelope(message));
+        Ok(envelope.and_then(|envelope| envelope.displaced_by(first)))
     }
 
     async fn at(&self, stream: &str, sequence: u64) -> Result<Option<StoredMessage>, ReadError> {
@@ -123,7 +139,8 @@ impl Client {
         let inbox = &self.bus.names().inbox;
         let fits = |message: StoredMessage| {
             let envelope = self.envelope(&message)?;
-            (envelope.task == *task && envelope.owner == *owner).then_some((envelope, message))
+            let envelope = envelope.under(task).filter(|envelope| envelope.owner == *owner)?;
+            Some((envelope, message))
         };
         if let Some(sequence) = task.sequence() {
             return Ok(self.at(inbox, sequence).await?.and_then(fits));

@@ -4,6 +4,7 @@
 //! into the log from time to time; an event may also come before its task's receipt, so ends that nobody waits
 //! for yet are kept for a while.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -54,7 +55,8 @@ pub struct Results {
 #[derive(Default)]
 struct Board {
     waiting: HashMap<String, Vec<oneshot::Sender<Bytes>>>,
-    early: HashMap<String, Bytes>,
+    /// With the time at which it came.
+    early: HashMap<String, (Instant, Bytes)>,
     early_order: VecDeque<String>,
 }
 
@@ -67,7 +69,7 @@ impl Board {
             }
             return;
         }
-        if self.early.insert(task.to_owned(), payload).is_none() {
+        if self.early.insert(task.to_owned(), (Instant::now(), payload)).is_none() {
             self.early_order.push_back(task.to_owned());
         }
         while self.early_order.len() > EARLY_MAX {
@@ -78,7 +80,10 @@ impl Board {
     }
 
     fn wait(&mut self, task: &TaskId) -> Result<Bytes, oneshot::Receiver<Bytes>> {
-        if let Some(payload) = self.early.get(task.as_str()) {
+        // An old one may be that of another task under this id: then the log is asked.
+        if let Some((at, payload)) = self.early.get(task.as_str())
+            && at.elapsed() < LOOK_EVERY
+        {
             return Ok(payload.clone());
         }
         let (sender, receiver) = oneshot::channel();
@@ -124,14 +129,16 @@ impl Results {
         Ok(Self { client, owner, board })
     }
 
-    /// Waits for the end of a task and returns the entry that ended it.
+    /// Waits for the end of a task and returns the entry that ended it. A task named by its sequence is the one that
+    /// stands there now, though an earlier one had its id.
     ///
     /// # Errors
     /// See [`WaitError`].
     pub async fn end_of(&self, task: &TaskId, limit: Duration) -> Result<Entry, WaitError> {
         let ends_at = Instant::now() + limit;
+        let mut task = Cow::Borrowed(task);
         loop {
-            let wait = lock(&self.board).wait(task);
+            let wait = lock(&self.board).wait(&task);
             let payload = match wait {
                 Ok(payload) => Some(payload),
                 Err(receiver) => {
@@ -142,14 +149,22 @@ impl Results {
             if let Some(entry) = payload.and_then(|payload| read_event(&payload)) {
                 return Ok(entry);
             }
-            let entries = self.client.entries(&self.owner, task).await?;
+            let entries = self.client.entries(&self.owner, &task).await?;
+            let first = entries.first().and_then(|(_, first)| first.origin.as_deref());
+            if let (Some(_), Some(first)) = (task.sequence(), first)
+                && let Some(successor) = self.client.successor(first).await?
+                && successor != *task
+            {
+                task = Cow::Owned(successor);
+                continue;
+            }
             if let Some((_, last)) = entries.into_iter().next_back()
                 && last.event.kind().is_terminal()
             {
                 return Ok(last);
             }
             if Instant::now() >= ends_at {
-                return Err(WaitError::TimedOut { task: task.clone(), limit });
+                return Err(WaitError::TimedOut { task: task.into_owned(), limit });
             }
         }
     }

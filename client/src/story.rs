@@ -38,13 +38,17 @@ impl Client {
         let (entries, said, submission) =
             tokio::try_join!(self.entries(owner, task), self.said(owner, task), by_place)?;
         let origin = entries.first().and_then(|(_, first)| first.origin.as_ref());
+        // What stands there may be another submission, in an inbox that was set back.
+        let submission = submission.filter(|(envelope, _)| {
+            origin.is_none_or(|first| envelope.stored_at == first.submitted_at)
+        });
         let submission = match (&submission, origin) {
             (None, None) if task.sequence().is_none() => self.submission(owner, task).await?,
             _ => submission,
         };
         let input = match (&submission, origin) {
             (Some((_, message)), _) => decode(message),
-            (None, Some(origin)) => self.input(origin.source).await?,
+            (None, Some(origin)) => self.submitted(origin).await?,
             (None, None) => return Ok(None),
         };
         let whence =

@@ -35,6 +35,18 @@ pub enum FailureClass {
     Permanent,
 }
 
+impl FailureClass {
+    /// The word for it, as the wire writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Transient => "transient",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
 impl Failure {
     /// The class that the log records.
     #[must_use]
@@ -153,6 +165,8 @@ pub mod code {
     pub const OVERLAPPING_CALLS: &str = "overlapping_calls";
     /// A task asked for more entries in its journal than it may have.
     pub const JOURNAL_FULL: &str = "journal_full";
+    /// A task's log has as many entries as it may have.
+    pub const LOG_FULL: &str = "log_full";
     /// A child that the task went on without.
     pub const NOT_AWAITED: &str = "not_awaited";
     /// A call would cross the task's budget.

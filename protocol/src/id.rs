@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::limits::{DEDUP_KEY_CHARS_MAX, NAME_CHARS_MAX};
+use crate::time::Timestamp;
 
 /// Why a text is no such name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,9 +41,10 @@ pub enum IdError {
         /// The characters allowed.
         allowed: &'static str,
     },
-    /// It has the form of a derived task id (`s17`, `k-...`, `c-...`).
+    /// It has the form of a derived task id (`s17`, `s17-1700000000000`, `k-...`, `c-...`).
     #[error(
-        "task id {found:?} has a form reserved for derived ids (s<number>, k-..., c-...); choose another, for example a UUID"
+        "task id {found:?} has a form reserved for derived ids (s<number>, s<number>-<number>, k-..., c-...); choose \
+         another, for example a UUID"
     )]
     Reserved {
         /// The id.
@@ -197,8 +199,10 @@ impl TaskId {
     /// As [`TaskId::parse`], and when the id has a form reserved for derived ones.
     pub fn parse_chosen(text: &str) -> Result<Self, IdError> {
         let id = Self::parse(text)?;
-        let numbered =
-            text.strip_prefix('s').is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
+        let numbered = text.strip_prefix('s').is_some_and(|rest| match rest.split_once('-') {
+            None => is_number(rest),
+            Some((place, time)) => !place.is_empty() && is_number(place) && is_number(time),
+        });
         if numbered || text.starts_with("k-") || text.starts_with("c-") {
             return Err(IdError::Reserved { found: text.to_owned() });
         }
@@ -212,11 +216,20 @@ impl TaskId {
         Self(format!("s{sequence}"))
     }
 
-    /// The stream sequence in an id made by [`TaskId::from_sequence`].
+    /// The id of a task whose sequence another submission had before it, in an inbox that was set back since:
+    /// `s<stream sequence>-<milliseconds since the Unix epoch>`, the time being that at which it was stored.
+    #[must_use]
+    pub fn from_sequence_at(sequence: u64, stored_at: Timestamp) -> Self {
+        Self(format!("s{sequence}-{}", stored_at.millis().max(0)))
+    }
+
+    /// The stream sequence in an id made by [`TaskId::from_sequence`] or [`TaskId::from_sequence_at`].
     #[must_use]
     pub fn sequence(&self) -> Option<u64> {
-        let digits = self.0.strip_prefix('s')?;
-        digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())?
+        let numbers = self.0.strip_prefix('s')?;
+        let (place, time) = numbers.split_once('-').unwrap_or((numbers, "0"));
+        let numbered = is_number(place) && is_number(time) && !time.is_empty();
+        numbered.then(|| place.parse().ok())?
     }
 
     /// The id of every submission with this dedup key to this skill by this owner.
@@ -231,6 +244,10 @@ impl TaskId {
         let (position, index) = (position.to_string(), index.to_string());
         Self(format!("c-{}", digest(&[owner.as_str(), parent.as_str(), &position, &index])))
     }
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// The first 128 bits of a SHA-256 over the pieces, each ended by a zero byte, as 32 hex digits.
@@ -314,13 +331,18 @@ mod tests {
 
     #[test]
     fn derived_forms_cannot_be_chosen() {
-        for text in ["s17", "s", "k-0011", "c-x"] {
+        for text in ["s17", "s", "s17-1700000000000", "s17-", "k-0011", "c-x"] {
             assert!(matches!(TaskId::parse_chosen(text), Err(IdError::Reserved { .. })), "{text}");
         }
-        for text in ["send-mail", "k", "s17b", "0190a0"] {
+        for text in ["send-mail", "k", "s17b", "s17-b", "s-17", "0190a0"] {
             assert!(TaskId::parse_chosen(text).is_ok(), "{text}");
         }
         assert_eq!(TaskId::from_sequence(17).sequence(), Some(17));
+        let again = TaskId::from_sequence_at(17, Timestamp::from_millis(1_700_000_000_000));
+        assert_eq!((again.as_str(), again.sequence()), ("s17-1700000000000", Some(17)));
+        for text in ["s17-", "s17-b", "s", "send-17"] {
+            assert_eq!(TaskId(text.to_owned()).sequence(), None, "{text}");
+        }
     }
 
     #[test]

@@ -200,6 +200,29 @@ impl Envelope {
         )
     }
 
+    /// The id of a submission without a chosen one when the log under its sequence began with an earlier submission:
+    /// the inbox was set back, by a restored copy or a new stream under the old name. `None` when that log is its own.
+    #[must_use]
+    pub fn displaced_by(&self, first: &Origin) -> Option<TaskId> {
+        let is_another = !self.keyed
+            && self.source.queue == Queue::Inbox
+            && first.submitted_at != self.stored_at;
+        is_another.then(|| TaskId::from_sequence_at(self.source.sequence, self.stored_at))
+    }
+
+    /// The envelope under this id, if the submission may have it.
+    #[must_use]
+    pub fn under(mut self, task: &TaskId) -> Option<Self> {
+        if self.task != *task {
+            let other = TaskId::from_sequence_at(self.source.sequence, self.stored_at);
+            if self.keyed || other != *task {
+                return None;
+            }
+            self.task = other;
+        }
+        Some(self)
+    }
+
     /// As [`Envelope::read`], with everything that cannot be read left out.
     #[must_use]
     pub fn readable(subjects: &Subjects, stored: Stored<'_>) -> Option<Self> {
@@ -368,6 +391,30 @@ mod tests {
             ("s17", "default", false)
         );
         assert_eq!(envelope("weft.task.echo.acme", &[]).unwrap().owner.as_str(), "acme");
+    }
+
+    #[test]
+    fn a_sequence_that_is_given_twice_is_told_by_the_time() {
+        let origin = |at| {
+            let bare = envelope("weft.task.echo", &[]).unwrap();
+            Origin { submitted_at: Timestamp::from_millis(at), ..bare.origin(b"") }
+        };
+        let chosen = &[("Weft-Task-Id", "abc")];
+        for (headers, at, expected) in [
+            (&[][..], 1_000, None),
+            (&[][..], 999, Some("s17-1000")),
+            (&[][..], 5_000, Some("s17-1000")),
+            (chosen, 999, None),
+        ] {
+            let envelope = envelope("weft.task.echo", headers).unwrap();
+            let found = envelope.displaced_by(&origin(at));
+            assert_eq!(found.as_ref().map(TaskId::as_str), expected, "{headers:?} {at}");
+            if let Some(id) = found {
+                assert_eq!(envelope.clone().under(&id).unwrap().task, id);
+                let other = TaskId::from_sequence_at(17, Timestamp::from_millis(at));
+                assert_eq!(envelope.under(&other), None);
+            }
+        }
     }
 
     #[test]

@@ -8,15 +8,19 @@
 
 use std::time::Duration;
 
+use client::Submission;
+use protocol::TaskId;
 use protocol::entry::{Entry, Event};
 use protocol::fault::{FailureClass, code};
 use protocol::header::{self, Headers};
+use protocol::limits::{BATCH_MESSAGES_MAX, LOG_ENTRIES_MAX, STATUS_AT_ONCE};
+use protocol::message::{Message, value_of};
 use protocol::time::Timestamp;
 use runtime::bus::Outgoing;
 use serde_json::json;
 use weft_tests::mesh::{AGENTS, Mesh};
 use weft_tests::wait::wait_until;
-use weft_tests::work::{SOON, fault, kinds, marks};
+use weft_tests::work::{SOON, fault, kinds, marks, submission};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mesh-process");
 
@@ -101,6 +105,14 @@ async fn the_class_of_a_failure_decides_what_follows() {
         }
         let log = mesh.client.log(&protocol::Owner::default(), &task).await.unwrap();
         assert_eq!(log.attempts.len(), attempts as usize, "{input}");
+    }
+    for line in ["attempt failed, another one follows", "attempt failed, the task is given up"] {
+        let said = node.said();
+        let line =
+            said.lines().find(|said| said.contains(line)).unwrap_or_else(|| panic!("{said}"));
+        for word in ["WARN", "task_id", "attempt", "class", "agent_error"] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
     }
     let panicked = mesh.run("probe", json!({"panic": true}).to_string()).await.1;
     let said = &fault(panicked.last().unwrap()).message;
@@ -234,4 +246,83 @@ async fn a_long_wait_survives_the_restart_of_everything() {
     let ran = marks(&file);
     assert_eq!(ran.len(), 2, "{ran:?}");
     assert_eq!(entries.last().unwrap().by.as_str(), "n2");
+}
+
+/// A mesh with an agent that says what its input lists.
+fn players() -> String {
+    format!("{AGENTS}\n[[agents]]\nskill = \"play\"\nkind = \"play\"\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_about_progress_that_come_too_fast_are_not_all_written() {
+    const WORDS: usize = 3_000;
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, &players()).await;
+    let _node = mesh.node("n1").await;
+    let mut acts: Vec<_> =
+        (0..WORDS).map(|at| json!({"act": "say", "text": at.to_string()})).collect();
+    acts.push(json!({"act": "work", "ms": 600}));
+    acts.push(json!({"act": "step", "name": "s"}));
+    let (_, entries) = mesh.run("play", json!({ "acts": acts }).to_string()).await;
+    let said: Vec<usize> = entries
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::Status { message } => value_of(&message.parts).as_str()?.parse().ok(),
+            _ => None,
+        })
+        .collect();
+    let at_once = STATUS_AT_ONCE as usize;
+    assert!((at_once..at_once + WORDS / 10).contains(&said.len()), "{} words", said.len());
+    assert!(said.is_sorted(), "{said:?}");
+    assert_eq!(said.last(), Some(&(WORDS - 1)), "the newest one is there");
+    let names = kinds(&entries);
+    let (last, step) = (
+        names.iter().rposition(|kind| *kind == "status"),
+        names.iter().position(|kind| *kind == "step"),
+    );
+    assert!(last < step, "it did not wait for the end: {:?}", names.iter().rev().take(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_at_its_limit_fails_its_task() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, &players()).await;
+    let bus = mesh.client.bus();
+    let chosen = TaskId::parse("long").unwrap();
+    let acts: Vec<_> = (0..5).map(|at| json!({"act": "step", "name": format!("s{at}")})).collect();
+    let input = json!({ "acts": acts }).to_string();
+    let submission =
+        Submission { task_id: Some(chosen.clone()), ..submission("play", input.clone()) };
+    let receipt = mesh.client.submit(submission).await.unwrap();
+    let stored = bus.at(&bus.names().inbox, receipt.sequence).await.unwrap().unwrap();
+    let origin = mesh.client.envelope(&stored).unwrap().origin(input.as_bytes());
+    // The attempt before this one was talkative, and its node has vanished.
+    let entries = (1..=LOG_ENTRIES_MAX as u64 - 2).map(|generation| {
+        let entry = Entry {
+            generation,
+            at: stored.at,
+            by: "n0".parse().unwrap(),
+            attempt: 1,
+            origin: (generation == 1).then(|| Box::new(origin.clone())),
+            agent: None,
+            spent: None,
+            driver: None,
+            event: Event::Status { message: Message::from_agent("...") },
+        };
+        let headers = Headers::new().with(header::ENTRY, "status");
+        let body = serde_json::to_vec(&entry).unwrap();
+        Outgoing::new(bus.subjects().log(&receipt.owner, &chosen), headers, body.into())
+    });
+    let entries: Vec<_> = entries.collect();
+    for batch in entries.chunks(BATCH_MESSAGES_MAX) {
+        bus.store_batch(batch.to_vec()).await.unwrap();
+    }
+    let _node = mesh.node("n1").await;
+    let end = mesh.end_of(&chosen).await;
+    assert_eq!((end.event.kind().name(), end.attempt), ("failed", 2));
+    assert_eq!(fault(&end).code, code::LOG_FULL);
+    let entries = mesh.entries(&chosen).await;
+    assert_eq!(entries.len(), LOG_ENTRIES_MAX + 1, "the end comes beyond the limit");
+    assert_eq!(kinds(&entries)[LOG_ENTRIES_MAX - 2..], ["claimed", "step", "failed"]);
+    let letters = mesh.client.dead_letters(None, 10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    mesh.until_settled("play").await;
 }

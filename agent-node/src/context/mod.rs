@@ -177,12 +177,13 @@ impl Context {
         self.cancel.cancelled().await;
     }
 
-    /// Says how far the work is, in the log, for everybody who follows the task.
+    /// Says how far the work is, in the log, for everybody who follows the task. Of words that come too fast only the
+    /// newest is written, after a moment.
     ///
     /// # Errors
     /// [`Stop::Fenced`] when the task belongs to another worker.
     pub async fn status(&self, text: impl Into<String>) -> Result<(), Stop> {
-        self.scribe.append(Event::Status { message: Message::from_agent(text) }).await
+        self.scribe.say(Message::from_agent(text)).await
     }
 
     /// Hands over something produced, whole or in pieces; large parts go to the object store.

@@ -93,9 +93,10 @@ impl Care {
             Some(sequence) => self.bus().at_from_leader(inbox, sequence).await?,
         };
         let found = stored.as_ref().and_then(|message| self.client.envelope(message));
-        let (Some(envelope), Some(message)) =
-            (found.filter(|envelope| envelope.task == *task && envelope.owner == *owner), stored)
-        else {
+        let (Some(envelope), Some(message)) = (
+            found.and_then(|found| found.under(task)).filter(|found| found.owner == *owner),
+            stored,
+        ) else {
             return self.unknown(task, delivery);
         };
         let origin = Box::new(envelope.origin(&message.payload));

@@ -46,8 +46,8 @@ impl Bus {
         let subject = self.subjects().task_in_lane(skill, owner, lane);
         let mut behind = sequence;
         while let Some(message) = self.before(&subject, behind).await? {
-            let Some(envelope) = self.envelope_of(&message) else { return Ok(None) };
-            match self.turn_of(&envelope).await? {
+            let Some(mut envelope) = self.envelope_of(&message) else { return Ok(None) };
+            match self.turn_of(&mut envelope).await? {
                 Turn::Open => {
                     return Ok(Some(Ahead { sequence: message.sequence, task: envelope.task }));
                 }
@@ -76,9 +76,8 @@ impl Bus {
             let found = self.next_from_leader(&self.names().inbox, &subject, from).await?;
             let Some(message) = found else { return Ok(None) };
             from = message.sequence + 1;
-            let Some(envelope) = self.envelope_of(&message) else { continue };
-            let log = self.subjects().log(&envelope.owner, &envelope.task);
-            match self.last_from_leader(&self.names().log, &log).await? {
+            let Some(mut envelope) = self.envelope_of(&message) else { continue };
+            match self.last_entry(&mut envelope).await? {
                 None => return Ok(None),
                 Some(last) if is_terminal(&last) => {}
                 Some(_) => return Ok(Some(envelope.task)),
@@ -117,7 +116,34 @@ impl Bus {
         }
     }
 
-    async fn turn_of(&self, envelope: &Envelope) -> Result<Turn, ReadError> {
+    /// The last entry of a submission's log. Where the log is an earlier submission's, in an inbox that was set back,
+    /// the submission gets its other id first.
+    async fn last_entry(
+        &self,
+        envelope: &mut Envelope,
+    ) -> Result<Option<StoredMessage>, ReadError> {
+        let stream = &self.names().log;
+        let subject = self.subjects().log(&envelope.owner, &envelope.task);
+        let Some(last) = self.last_from_leader(stream, &subject).await? else { return Ok(None) };
+        if envelope.keyed {
+            return Ok(Some(last));
+        }
+        let first = match read_entry(&last).and_then(|entry| entry.origin) {
+            Some(origin) => Some(origin),
+            None => {
+                let first = self.next_from_leader(stream, &subject, 1).await?;
+                first.as_ref().and_then(read_entry).and_then(|entry| entry.origin)
+            }
+        };
+        let Some(task) = first.and_then(|first| envelope.displaced_by(&first)) else {
+            return Ok(Some(last));
+        };
+        envelope.task = task;
+        let subject = self.subjects().log(&envelope.owner, &envelope.task);
+        self.last_from_leader(stream, &subject).await
+    }
+
+    async fn turn_of(&self, envelope: &mut Envelope) -> Result<Turn, ReadError> {
         let stream = &self.names().log;
         let subject = self.subjects().log(&envelope.owner, &envelope.task);
         if envelope.keyed {
@@ -127,7 +153,7 @@ impl Bus {
                 return Ok(Turn::Skipped);
             }
         }
-        let Some(last) = self.last_from_leader(stream, &subject).await? else {
+        let Some(last) = self.last_entry(envelope).await? else {
             return Ok(Turn::Open);
         };
         if !is_terminal(&last) {

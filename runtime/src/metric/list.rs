@@ -82,6 +82,7 @@ by_skill! {
     tasks_canceled: Counter = Counter::default, "weft_tasks_canceled", "Tasks that ended as canceled, by skill";
     tasks_retried: Counter = Counter::default, "weft_tasks_retried", "Failed attempts after which another one follows, by skill";
     tasks_duplicate: Counter = Counter::default, "weft_tasks_duplicate", "Deliveries of tasks whose log had already ended or was held by another node, by skill";
+    tasks_renamed: Counter = Counter::default, "weft_tasks_renamed", "Submissions given another id because the inbox was set back and another task had theirs, by skill";
     attempts_started: Counter = Counter::default, "weft_attempts_started", "Attempts started, by skill";
     attempts_in_flight: Gauge = Gauge::default, "weft_attempts_in_flight", "Attempts under way now, by skill";
     attempt_duration: Histogram = attempt_buckets, "weft_attempt_duration_seconds", "From the start of an attempt to its end, by skill";
