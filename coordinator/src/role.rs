@@ -244,15 +244,23 @@ impl Parts {
             let (bus, agents, clock, stop) = resolving.clone();
             resolve::serve(bus, agents, clock, stop)
         });
-        let caring = stop.clone();
-        jobs.spawn_restarting("care", BACKOFF, move || care.clone().serve(caring.clone()));
+        // What no client can parse would end the connection before it is found.
+        let looked = CancellationToken::new();
+        let caring = (looked.clone(), stop.clone());
+        jobs.spawn_restarting("care", BACKOFF, move || {
+            let (care, (looked, stop)) = (care.clone(), caring.clone());
+            async move {
+                looked.cancelled().await;
+                care.serve(stop).await
+            }
+        });
         let calling = (client.clone(), jobs.clone(), metrics.clone(), stop.clone());
         jobs.spawn_restarting("calls", BACKOFF, move || {
             let (client, jobs, metrics, stop) = calling.clone();
             calls::serve(client, jobs, metrics, stop)
         });
         let hint = Arc::new(Notify::new());
-        let sweeping = poison::sweep(logs, client.clone(), Arc::clone(&hint), stop.clone());
+        let sweeping = poison::sweep(logs, client.clone(), Arc::clone(&hint), looked, stop.clone());
         jobs.spawn("poison", Kind::Work, sweeping);
         let board = Arc::new(Board::default());
         let hearing = (bus.clone(), Arc::clone(&board), stop.clone());

@@ -1,5 +1,7 @@
 //! Messages that are wrong in every way: each ends in a log or as a letter, and nothing else is lost.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use protocol::Owner;
 use protocol::codec::{A2A_JSON, JSON, MSGPACK};
@@ -236,7 +238,7 @@ async fn a_poisoned_message_behind_thousands_is_found() {
     raw.publish("weft.task.probe", b"Weft-Context-Id: \xff\r\n", b"{}").await;
     let entries = kept.until(&poisoned, |entries| !entries.is_empty()).await;
     assert_eq!(kinds(&entries), ["rejected"]);
-    bus.nak(&hold.ack_subject, std::time::Duration::ZERO).await;
+    bus.nak(&hold.ack_subject, Duration::ZERO).await;
     kept.until(&held, |entries| kinds(entries).contains(&"completed")).await;
 }
 
@@ -341,4 +343,54 @@ async fn a_strangers_message_in_the_run_queue_is_a_letter() {
     assert!(node.is_running());
     let receipt = mesh.client.submit(submission("echo", "still here")).await.unwrap();
     assert_eq!(mesh.end_of(&receipt.task).await.event.kind().name(), "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poisoned_headers_where_only_the_mesh_writes_stop_nobody_for_long() {
+    let (mesh, mut coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let mut kept = Kept { mesh: &mesh, node: mesh.node("n0").await, restarts: 0 };
+    let bus = mesh.client.bus();
+    let mut raw = RawClient::connect(&mesh.server.client_url()).await;
+    for subject in [
+        "weft.run.probe",
+        "weft.wake.default.s1",
+        "weft.input.default.s1",
+        "weft.cancel.default.s1",
+    ] {
+        let before = bus.stream_state(&bus.names().log).await.unwrap().last_seq;
+        raw.publish(subject, b"Weft-Task-Id: a\rb\r\n", b"{}").await;
+        let poisoned = wait_until("it is stored", SOON, || async {
+            let found = bus.next_from_leader(&bus.names().log, subject, before + 1).await.unwrap();
+            found.map(|message| message.sequence)
+        })
+        .await;
+        // Delegating needs both: the run queue for the children, and the wakes of their parent.
+        let child = json!({"echo": "child"});
+        let parent = json!({"delegate": {"skill": "probe", "inputs": [child, child]}});
+        let task = mesh.submit("probe", parent).await;
+        let kept_up = async {
+            let mut look = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                look.tick().await;
+                if !coordinator.is_running() {
+                    coordinator.restart().await;
+                }
+            }
+        };
+        let goes_on = async {
+            kept.until(&task, |entries| kinds(entries).contains(&"completed")).await;
+            wait_until("it is removed", SOON, || async {
+                let found = bus.at_from_leader(&bus.names().log, poisoned).await.unwrap();
+                found.is_none().then_some(())
+            })
+            .await;
+        };
+        tokio::select! {
+            () = kept_up => {}
+            () = goes_on => {}
+        }
+    }
+    assert!(coordinator.said().contains("removed"), "{}", coordinator.said());
+    let (_, entries) = mesh.run("echo", "after the poison").await;
+    assert_eq!(kinds(&entries).last(), Some(&"completed"));
 }
