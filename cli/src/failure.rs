@@ -213,7 +213,8 @@ impl From<StoreError> for Failure {
             StoreError::TooLarge { .. } => failure(Exit::Usage),
             StoreError::NoStream { .. } => failure(Exit::Failure).todo(NO_STREAMS),
             StoreError::Full => failure(Exit::Failure)
-                .todo("wait until tasks are done, or raise bus.inbox_bytes_max; weft doctor shows the fill"),
+                .todo("make room: purge what is no longer needed, or raise bus.inbox_bytes_max, the account's or the server's max_file_store; \
+                 weft doctor shows the fill"),
             StoreError::NoAnswer { .. } => failure(Exit::Failure)
                 .todo("it may be stored all the same: with --dedup-key sending again is harmless"),
             StoreError::Fenced | StoreError::Refused { .. } => failure(Exit::Failure),

@@ -9,13 +9,19 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use client::{Client, Receipt};
+use bytes::Bytes;
+use client::{Client, Receipt, SubmitError};
 use futures_util::StreamExt as _;
-use protocol::TaskId;
 use protocol::entry::Event;
+use protocol::header::Headers;
+use protocol::task::TaskState;
+use protocol::{Owner, TaskId};
+use runtime::bus::{Outgoing, StoreError, SystemBus};
+use runtime::nats_server::ServerSettings;
 use serde_json::json;
 use tokio::time::Instant;
-use weft_tests::mesh::{AGENTS, Mesh};
+use weft_tests::http::{get, series};
+use weft_tests::mesh::{AGENTS, Mesh, bus_settings};
 use weft_tests::oracle::{Oracle, unfinished};
 use weft_tests::process::Process;
 use weft_tests::wait::wait_until;
@@ -171,4 +177,121 @@ async fn scheduled_retries_survive_a_restart_of_everything() {
     }
     assert_eq!(marks(&mark_file).len(), 2 * tasks.len());
     assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+/// How many tasks of a suite got another id.
+async fn renamed(node: &Process) -> f64 {
+    let (_, text) = get(node.http.as_ref().unwrap(), "/metrics").await.unwrap();
+    ["echo", "probe"]
+        .iter()
+        .filter_map(|skill| {
+            series(&text, &format!("weft_tasks_renamed_total{{skill=\"{skill}\"}}"))
+        })
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_that_is_set_back_loses_no_task() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let node = mesh.node("n0").await;
+    let mark_file = mesh.folder().join("marks");
+    let same = json!({"mark": mark_file, "echo": "same"});
+    let slow = json!({"mark": mark_file, "steps": 2, "sleepMs": 20, "echo": "slow"});
+    let mut before = Vec::new();
+    for input in [same.clone(), json!({"echo": "before"}), slow.clone(), same.clone()] {
+        let task = mesh.submit("probe", input).await;
+        mesh.end_of(&task).await;
+        before.push((task.clone(), mesh.entries(&task).await));
+    }
+    mesh.until_settled("probe").await;
+    let bus = mesh.client.bus();
+    let inbox = &bus.names().inbox;
+    let created = bus.stream_created(inbox).await.unwrap();
+    let gone = bus
+        .ask(format!("$JS.API.STREAM.DELETE.{inbox}"), &Headers::new(), Bytes::new(), SOON)
+        .await;
+    gone.unwrap();
+    wait_until("the inbox is there again", SOON, || async {
+        bus.stream_created(inbox).await.ok().filter(|at| *at != created)
+    })
+    .await;
+
+    let mut after = Vec::new();
+    for input in [same.clone(), json!({"echo": "after"}), slow, same] {
+        after.push((mesh.submit("probe", input.clone()).await, input));
+    }
+    for ((old, entries), (receipt, input)) in before.iter().zip(&after) {
+        assert_eq!(receipt, old, "the sequence comes again");
+        let end = mesh.end_of(receipt).await;
+        assert_eq!(output(&end)["echo"], input["echo"], "{end:?}");
+        assert_ne!(entries.last(), Some(&end), "the end of the one before");
+        assert_eq!(mesh.entries(old).await, *entries, "the log of the one before is as it was");
+    }
+    let logs = Oracle::read(&mesh.client).await.unwrap().logs;
+    let renamed_to: Vec<_> = logs
+        .keys()
+        .filter(|task| task.as_str().contains('-') && task.sequence().is_some())
+        .collect();
+    assert_eq!(renamed_to.len(), after.len(), "{logs:?}");
+    for task in renamed_to {
+        let task = mesh.client.task(&Owner::default(), task).await.unwrap().unwrap();
+        assert_eq!(task.status.state, TaskState::Completed);
+        assert!(!task.history.is_empty(), "its input is there");
+    }
+    assert_eq!(renamed(&node).await, 4.0);
+    assert!(node.said().contains("task gets another id"), "{}", node.said());
+    assert!(mesh.client.dead_letters(None, 10).await.unwrap().is_empty());
+}
+
+/// What a server's store has room for, and the size of what fills it, in bytes.
+const ROOM: u64 = 48 * 1024 * 1024;
+const BALLAST: usize = 512 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_store_refuses_at_once_and_what_has_begun_goes_on_when_there_is_room() {
+    let config = AGENTS
+        .replace("[bus]", "[bus]\ninbox_bytes_max = 8388608")
+        .replace("[gateway]", "[gateway]\naudit = { max_bytes = 8388608 }");
+    let small = |settings| ServerSettings { store_bytes_max: Some(ROOM), ..settings };
+    let (mesh, coordinator) = Mesh::start_with(PROGRAM, &config, small).await;
+    let mut processes = vec![coordinator, mesh.node("n0").await];
+    let bus = mesh.client.bus();
+    let api = |what: String, body: serde_json::Value| async move {
+        let body = body.to_string().into();
+        bus.ask(format!("$JS.API.STREAM.{what}"), &Headers::new(), body, SOON).await.unwrap()
+    };
+    api("CREATE.BALLAST".to_owned(), json!({"name": "BALLAST", "subjects": ["ballast"]})).await;
+    let mark_file = mesh.folder().join("marks");
+    let input = json!({"steps": 3, "sleepMs": 1_000, "mark": mark_file});
+    let mut tasks = Vec::new();
+    for _ in 0..10 {
+        tasks.push(mesh.submit("probe", input.clone()).await);
+    }
+    for task in &tasks {
+        mesh.until(task, "begun", |log| !log.is_empty()).await;
+    }
+    let ballast =
+        || Outgoing::new("ballast".to_owned(), Headers::new(), vec![b'x'; BALLAST].into());
+    let full = wait_until("it is full", SOON, || async { bus.store(ballast()).await.err() }).await;
+    assert_eq!(full, StoreError::Full);
+    let refused = mesh.client.submit(submission("echo", "x")).await.unwrap_err();
+    let SubmitError::Store { source: StoreError::Full, .. } = refused else { panic!("{refused}") };
+    wait_until("a commit waits", SOON, || async {
+        processes.last()?.said().contains("append not stored yet").then_some(())
+    })
+    .await;
+    let system = SystemBus::connect(bus_settings(&mesh.server.system_url(), "test")).await.unwrap();
+    let store = system.fullest_store().await.unwrap();
+    assert_eq!(store.bytes_max, Some(ROOM));
+    assert!(store.bytes * 100 > ROOM * 95, "the doctor sees it: {store:?}");
+    api("PURGE.BALLAST".to_owned(), json!({})).await;
+    for task in &tasks {
+        assert_eq!(mesh.end_of(task).await.event.kind().name(), "completed");
+    }
+    assert_running(&mut processes);
+    let story = Oracle::read(&mesh.client).await.unwrap();
+    assert_eq!(story.faults(), [""; 0]);
+    let attempts = tasks.iter().map(|task| story.log(task).last().unwrap().attempt).max();
+    assert_eq!(attempts, Some(1), "waiting for room costs no attempt");
+    mesh.run("echo", "afterwards").await;
 }

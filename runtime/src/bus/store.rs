@@ -39,8 +39,8 @@ pub enum StoreError {
     /// The subject's last sequence is another one.
     #[error("the subject has another last sequence")]
     Fenced,
-    /// The stream or the account is at its limit.
-    #[error("the stream is full")]
+    /// The stream, the account or the server's store is at its limit.
+    #[error("there is no room: the stream, the account or the server's store is full")]
     Full,
     /// The message is larger than the stream or the server takes.
     #[error("the message is too large: {reason}")]
@@ -82,8 +82,8 @@ impl StoreError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Full | Self::NoAnswer { .. } | Self::NoStream { .. } => true,
-            // 10008 and 10023: a cluster without a leader or without resources at this moment.
-            Self::Refused { code, .. } => matches!(code, 10_008 | 10_023 | 10_002),
+            // 10008: a cluster without a leader at this moment.
+            Self::Refused { code, .. } => *code == 10_008,
             Self::Fenced | Self::TooLarge { .. } | Self::Denied { .. } => false,
         }
     }
@@ -115,7 +115,8 @@ pub(super) fn read_answer(payload: &[u8]) -> Result<Stored, StoreError> {
     };
     Err(match err_code {
         10_071 | 10_164 => StoreError::Fenced,
-        10_077 | 10_047 => StoreError::Full,
+        // Of the stream, of the server's store as asked for and as taken, of the account.
+        10_077 | 10_047 | 10_023 | 10_002 => StoreError::Full,
         10_054 => StoreError::TooLarge { reason },
         code => StoreError::Refused { code, reason },
     })
@@ -202,6 +203,14 @@ mod tests {
             ),
             (
                 r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}"#,
+                Err(StoreError::Full),
+            ),
+            (
+                r#"{"error":{"code":503,"err_code":10023,"description":"insufficient resources"}}"#,
+                Err(StoreError::Full),
+            ),
+            (
+                r#"{"error":{"code":400,"err_code":10002,"description":"resource limits exceeded for account"}}"#,
                 Err(StoreError::Full),
             ),
         ] {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::diagnose::AccountFill;
 use super::message::SubscribeError;
 use super::{Bus, BusSettings, ConnectError, Subscription};
 
@@ -150,15 +151,8 @@ impl SystemBus {
 
     /// Asks all servers whether they are there; `None` when nobody may be asked.
     pub async fn roll_call(&self) -> Option<RollCall> {
-        let inbox = self.0.new_inbox();
-        let mut answers = self.0.subscribe(inbox.clone(), None).await.ok()?;
-        self.0.ask_all("$SYS.REQ.SERVER.PING.JSZ".to_owned(), inbox).await;
-        let ends_at = Instant::now() + ROLL_CALL;
         let (mut names, mut of) = (BTreeSet::new(), 1);
-        while let Ok(Some(answer)) = timeout_at(ends_at, answers.next()).await {
-            let Ok(value) = serde_json::from_slice::<serde_json::Value>(&answer.payload) else {
-                continue;
-            };
+        for value in self.ask_servers().await? {
             if let Some(id) = value.pointer("/server/id").and_then(serde_json::Value::as_str) {
                 names.insert(id.to_owned());
             }
@@ -167,6 +161,38 @@ impl SystemBus {
             of = of.max(usize::try_from(size).unwrap_or(usize::MAX));
         }
         (!names.is_empty()).then_some(RollCall { answered: names.len(), of: of.max(names.len()) })
+    }
+
+    /// How full the store is of the server that has least room left; `None` when no server tells.
+    pub async fn fullest_store(&self) -> Option<AccountFill> {
+        let answers = self.ask_servers().await?;
+        let fills = answers.iter().filter_map(|value| AccountFill::of_server(value.get("data")?));
+        fills.max_by_key(|fill| {
+            let max = fill.bytes_max.unwrap_or(u64::MAX).max(1);
+            u128::from(fill.bytes) * 1_000_000 / u128::from(max)
+        })
+    }
+
+    /// What all servers say about their streams.
+    async fn ask_servers(&self) -> Option<Vec<serde_json::Value>> {
+        let inbox = self.0.new_inbox();
+        let mut answers = self.0.subscribe(inbox.clone(), None).await.ok()?;
+        self.0.ask_all("$SYS.REQ.SERVER.PING.JSZ".to_owned(), inbox).await;
+        let (ends_at, mut found) = (Instant::now() + ROLL_CALL, Vec::new());
+        while let Ok(Some(answer)) = timeout_at(ends_at, answers.next()).await {
+            found.extend(serde_json::from_slice::<serde_json::Value>(&answer.payload).ok());
+        }
+        Some(found)
+    }
+}
+
+impl AccountFill {
+    /// What a server says of its own store, in the words of its `jsz`.
+    #[must_use]
+    pub fn of_server(jsz: &serde_json::Value) -> Option<Self> {
+        let bytes = jsz.get("storage")?.as_u64()?;
+        let max = jsz.pointer("/config/max_storage").and_then(serde_json::Value::as_u64);
+        Some(Self { bytes, bytes_max: max.filter(|max| *max > 0) })
     }
 }
 

@@ -111,6 +111,8 @@ pub struct ServerSettings {
     pub passwords: Passwords,
     /// The largest message, in bytes.
     pub payload_bytes_max: u32,
+    /// What its streams may take on disk, in bytes; `None` leaves it to the server.
+    pub store_bytes_max: Option<u64>,
     /// The cluster it belongs to, if any.
     pub membership: Option<Membership>,
     /// How long a start may take, recovery of the stored streams included.
@@ -128,6 +130,7 @@ impl ServerSettings {
             sync_interval: SyncInterval::default(),
             passwords: Passwords { system: Password::random(), weft: Password::random() },
             payload_bytes_max: PAYLOAD_BYTES_DEFAULT,
+            store_bytes_max: None,
             membership: None,
             start_limit: START_LIMIT_DEFAULT,
         }
@@ -149,6 +152,8 @@ pub(super) fn text(settings: &ServerSettings, launch: &Launch<'_>) -> String {
         SyncInterval::TwoMinutes => "",
         SyncInterval::Always => ", sync_interval: always",
     };
+    let room =
+        settings.store_bytes_max.map_or_else(String::new, |max| format!(", max_file_store: {max}"));
     let lines = [
         format!("server_name: {}", quoted(&settings.name)),
         format!("listen: \"{HOST}:{}\"", launch.client_port),
@@ -157,7 +162,7 @@ pub(super) fn text(settings: &ServerSettings, launch: &Launch<'_>) -> String {
         format!("max_payload: {}", settings.payload_bytes_max),
         format!("ping_interval: \"{PING_INTERVAL_SECONDS}s\""),
         format!("ping_max: {PINGS_UNANSWERED_MAX}"),
-        format!("jetstream {{ store_dir: {}{sync} }}", quoted(launch.store_dir)),
+        format!("jetstream {{ store_dir: {}{sync}{room} }}", quoted(launch.store_dir)),
         "accounts {".to_owned(),
         format!("  SYS {{ users: [ {} ] }}", user(SYSTEM_USER, &settings.passwords.system)),
         format!(

@@ -145,7 +145,12 @@ pub(super) fn existence(diagnosis: &Diagnosis) -> Vec<Finding> {
     all
 }
 
-pub(super) fn fill(streams: &[StreamFill], account: Option<AccountFill>) -> Vec<Finding> {
+/// `store` is that of the server with least room left.
+pub(super) fn fill(
+    streams: &[StreamFill],
+    account: Option<AccountFill>,
+    store: Option<AccountFill>,
+) -> Vec<Finding> {
     let streams = streams.iter().map(|stream| {
         let messages = counted(stream.messages, "message", "messages");
         let held = format!("{} holds {messages}", stream.name);
@@ -159,7 +164,10 @@ pub(super) fn fill(streams: &[StreamFill], account: Option<AccountFill>) -> Vec<
             "no limit of its own, the server's holds",
         )
     });
-    streams.chain(account).collect()
+    let store = store.map(|store| {
+        fill_of("the server's store", store.bytes, store.bytes_max, "as much as the disk holds")
+    });
+    streams.chain(account).chain(store).collect()
 }
 
 fn fill_of(what: &str, bytes: u64, bytes_max: Option<u64>, unlimited: &str) -> Finding {
@@ -298,8 +306,9 @@ mod tests {
     fn grade_of(bytes: u64, bytes_max: Option<u64>) -> Grade {
         let stream = StreamFill { name: "S".to_owned(), messages: 1, bytes, bytes_max };
         let account = Some(AccountFill { bytes, bytes_max });
-        let found = fill(&[stream], account);
-        assert_eq!(found[0].grade, found[1].grade);
+        let found = fill(&[stream], account, account);
+        assert_eq!(found.len(), 3);
+        assert!(found.iter().all(|one| one.grade == found[0].grade));
         found[0].grade
     }
 

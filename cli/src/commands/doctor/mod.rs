@@ -34,16 +34,21 @@ impl Doctor {
         let capacity = self.client.config.config.as_ref().map(|_| &settings.capacity);
         let diagnosis = bus.diagnose(capacity, &clock).await;
         let system = self.system(&settings).await;
-        let servers = match &system {
-            Some(Ok(system)) => system.roll_call().await,
-            Some(Err(_)) | None => None,
+        let (servers, store) = match &system {
+            Some(Ok(system)) => tokio::join!(system.roll_call(), system.fullest_store()),
+            Some(Err(_)) | None => (None, None),
         };
+        let told = match &self.monitor {
+            Some(url) => Some(monitor::ask(url).await),
+            None => None,
+        };
+        let store = store.or_else(|| told.as_ref()?.as_ref().ok()?.store);
         let mut all = vec![judge::server(&bus.server())];
         all.extend(judge::leaders(&diagnosis.leaderless, servers));
         all.extend(judge::copies(&diagnosis.lagging));
-        all.push(judge::sync(self.sync_always(system).await, diagnosis.noted_sync_always));
+        all.push(judge::sync(sync_always(system, told).await, diagnosis.noted_sync_always));
         all.extend(judge::existence(&diagnosis));
-        all.extend(judge::fill(&diagnosis.streams, diagnosis.account));
+        all.extend(judge::fill(&diagnosis.streams, diagnosis.account, store));
         all.push(judge::clock(diagnosis.server_ahead_ms));
         let (names, log_seen) = (bus.names(), diagnosis.can_read(&bus.names().log));
         all.push(judge::coordinators(diagnosis.coordinators_pulling, log_seen));
@@ -86,24 +91,26 @@ impl Doctor {
         let system = self.system.bus(settings, &main)?;
         Some(SystemBus::connect(system).await.map_err(|error| error.to_string()))
     }
+}
 
-    /// How the server syncs, from whoever tells: the system account, then the monitoring port.
-    async fn sync_always(&self, system: Option<Result<SystemBus, String>>) -> judge::Sync {
-        let mut reasons = Vec::new();
-        match system {
-            None => {}
-            Some(Err(reason)) => reasons.push(reason),
-            Some(Ok(system)) => match system.sync_always().await {
-                Some(always) => return judge::Sync::Known(always),
-                None => reasons.push("the system account does not answer".to_owned()),
-            },
-        }
-        if let Some(url) = &self.monitor {
-            match monitor::sync_always(url).await {
-                Ok(always) => return judge::Sync::Known(always),
-                Err(error) => reasons.push(error.to_string()),
-            }
-        }
-        judge::Sync::Unknown(reasons.join("; "))
+/// How the server syncs, from whoever tells: the system account, then the monitoring port.
+async fn sync_always(
+    system: Option<Result<SystemBus, String>>,
+    told: Option<Result<monitor::Told, monitor::MonitorError>>,
+) -> judge::Sync {
+    let mut reasons = Vec::new();
+    match system {
+        None => {}
+        Some(Err(reason)) => reasons.push(reason),
+        Some(Ok(system)) => match system.sync_always().await {
+            Some(always) => return judge::Sync::Known(always),
+            None => reasons.push("the system account does not answer".to_owned()),
+        },
     }
+    match told {
+        None => {}
+        Some(Ok(told)) => return judge::Sync::Known(told.sync_always),
+        Some(Err(error)) => reasons.push(error.to_string()),
+    }
+    judge::Sync::Unknown(reasons.join("; "))
 }

@@ -1,10 +1,11 @@
-//! Asks a nats-server's monitoring port how JetStream syncs.
+//! Asks a nats-server's monitoring port how JetStream syncs and how full its store is.
 //!
 //! A bare HTTP GET: monitoring ports speak plain HTTP and one request is all there is.
 
 use std::io;
 use std::time::Duration;
 
+use runtime::bus::AccountFill;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -26,8 +27,17 @@ pub(super) enum MonitorError {
     NotJetStream { url: String },
 }
 
-/// Whether the server syncs every write.
-pub(super) async fn sync_always(url: &str) -> Result<bool, MonitorError> {
+/// What a server tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Whether it syncs every write.
+    pub(super) sync_always: bool,
+    /// How full its store is.
+    pub(super) store: Option<AccountFill>,
+}
+
+/// Asks it.
+pub(super) async fn ask(url: &str) -> Result<Told, MonitorError> {
     let rest = url.strip_prefix("http://");
     let address = rest.map(|rest| rest.trim_end_matches('/')).filter(|rest| !rest.contains('/'));
     let address = address.ok_or_else(|| MonitorError::Address { url: url.to_owned() })?;
@@ -48,12 +58,13 @@ async fn get(address: &str, path: &str) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-fn read(answer: &[u8]) -> Option<bool> {
+fn read(answer: &[u8]) -> Option<Told> {
     let at = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
     let body: Value = serde_json::from_slice(answer.get(at + 4..)?).ok()?;
     let config = body.get("config")?.as_object()?;
     // The server leaves the key out where it is false.
-    Some(config.get("sync_always").and_then(Value::as_bool).unwrap_or(false))
+    let sync_always = config.get("sync_always").and_then(Value::as_bool).unwrap_or(false);
+    Some(Told { sync_always, store: AccountFill::of_server(&body) })
 }
 
 #[cfg(test)]
@@ -62,9 +73,15 @@ mod tests {
 
     #[test]
     fn the_answer_is_read_only_when_it_is_one() {
+        let told = |sync_always| Some(Told { sync_always, store: None });
+        let store = Some(AccountFill { bytes: 7, bytes_max: Some(10) });
         for (answer, expected) in [
-            ("HTTP/1.0 200 OK\r\n\r\n{\"config\":{\"sync_always\":true}}", Some(true)),
-            ("HTTP/1.0 200 OK\r\n\r\n{\"config\":{\"sync_interval\":1}}", Some(false)),
+            ("HTTP/1.0 200 OK\r\n\r\n{\"config\":{\"sync_always\":true}}", told(true)),
+            ("HTTP/1.0 200 OK\r\n\r\n{\"config\":{\"sync_interval\":1}}", told(false)),
+            (
+                "HTTP/1.0 200 OK\r\n\r\n{\"config\":{\"max_storage\":10},\"storage\":7}",
+                Some(Told { sync_always: false, store }),
+            ),
             ("HTTP/1.0 200 OK\r\n\r\n{\"disabled\":true}", None),
             ("HTTP/1.0 404 Not Found\r\n\r\nno", None),
             ("", None),
