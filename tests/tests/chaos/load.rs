@@ -8,6 +8,7 @@ use client::{Client, Receipt, Submission};
 use futures_util::StreamExt as _;
 use protocol::entry::{Entry, Event};
 use protocol::id::DedupKey;
+use protocol::log::{AttemptOutcome, TaskLog};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -118,6 +119,15 @@ pub(crate) fn faults(story: &Oracle, receipts: &[Receipt]) -> Vec<String> {
         story.letters.iter().filter(|letter| letter.cause != protocol::dead::Cause::Failed);
     faults.extend(conflicts.map(|letter| format!("a letter that nothing explains: {letter:?}")));
     faults
+}
+
+/// How many attempts vanished without a word and were taken over by another one.
+pub(crate) fn takeovers(story: &Oracle) -> usize {
+    let lost = |log: &Vec<Entry>| {
+        let folded = TaskLog::fold((1..).zip(log.iter().cloned())).unwrap();
+        folded.attempts.iter().filter(|attempt| attempt.outcome == AttemptOutcome::Lost).count()
+    };
+    story.logs.values().map(lost).sum()
 }
 
 /// One line about what there was.
