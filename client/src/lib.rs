@@ -4,6 +4,7 @@
 //! command line, `weft.call`) are thin layers over this crate.
 
 mod approvals;
+mod audit;
 mod cancel;
 mod dead;
 mod list;
@@ -20,6 +21,7 @@ mod watch;
 use runtime::bus::{Bus, KvError};
 
 pub use approvals::{Approvals, Cast, Choice, DecideError, Outcome, Pending, word};
+pub use audit::{AuditPage, AuditQuery};
 pub use cancel::CancelError;
 pub use dead::{DeadError, DeadLetterEntry, DeadLetters, Redrive, UnreadableLetter};
 pub use list::{Fetch, ListQuery, Listing, Summary};

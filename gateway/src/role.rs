@@ -179,7 +179,7 @@ impl Front {
         jobs.spawn("last words", Kind::Work, hurry(&core, limits.grace, quiet.clone()));
         let hall = Hall {
             gate: self.gate,
-            audit: Audit::open(audit, name, bus, metrics.clone(), quiet.clone(), &jobs),
+            audit: Audit::open(audit.keep, name, bus, metrics.clone(), quiet.clone(), &jobs),
             metrics: metrics.clone(),
             health,
             clock: core.clock.clone(),

@@ -21,7 +21,7 @@ pub struct Contract {
 }
 
 /// Every published schema. Names are append-only.
-pub const ALL: [Contract; 9] = [
+pub const ALL: [Contract; 10] = [
     Contract {
         name: "message",
         title: "A2A message",
@@ -62,6 +62,11 @@ pub const ALL: [Contract; 9] = [
         name: "registration",
         title: "Agent on a node",
         text: include_str!("../../schemas/registration.v1.json"),
+    },
+    Contract {
+        name: "audit-entry",
+        title: "Decision of a door",
+        text: include_str!("../../schemas/audit-entry.v1.json"),
     },
 ];
 

@@ -12,6 +12,10 @@ pub const TASK_BYTES_MAX: usize = 256 * 1024;
 pub const HEADER_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of one audit entry. Whatever clients may choose in it is cut far below.
 pub const AUDIT_ENTRY_BYTES_MAX: usize = 16 * 1024;
+/// How long decisions of doors are kept, unless the settings say otherwise.
+pub const AUDIT_AGE_DEFAULT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Bytes of them, unless the settings say otherwise: two million and a half. The server sets them aside.
+pub const AUDIT_BYTES_DEFAULT: i64 = 1024 * 1024 * 1024;
 /// One stored message, headers included: what `WEFT_INBOX` accepts.
 pub const INBOX_MESSAGE_BYTES_MAX: usize = TASK_BYTES_MAX + HEADER_BYTES_MAX;
 /// How deep JSON or MessagePack may nest. Deeper input is hostile: people stop at ten.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::id::Skill;
 use crate::limits::{
-    ACK_PENDING_MAX, AUDIT_ENTRY_BYTES_MAX, CARE_LEASE, DELIVERIES_MAX, DUPLICATE_WINDOW,
-    HEARTBEAT_TTL, INBOX_MESSAGE_BYTES_MAX, LEASE_DEFAULT, PULLS_WAITING_MAX, PUSH_PENDING_MAX,
+    ACK_PENDING_MAX, AUDIT_AGE_DEFAULT, AUDIT_BYTES_DEFAULT, AUDIT_ENTRY_BYTES_MAX, CARE_LEASE,
+    DELIVERIES_MAX, DUPLICATE_WINDOW, HEARTBEAT_TTL, INBOX_MESSAGE_BYTES_MAX, LEASE_DEFAULT,
+    PULLS_WAITING_MAX, PUSH_PENDING_MAX,
 };
 use crate::subject::Subjects;
 
@@ -21,15 +22,25 @@ pub struct Capacity {
     pub inbox_bytes_max: i64,
     /// How long a delivery belongs to a worker that gives no sign of life.
     pub lease: Duration,
+    /// How long decisions of doors are kept; zero for ever.
+    pub audit_age_max: Duration,
+    /// Bytes of them, beyond which the oldest go; -1 leaves it to the account's limit.
+    pub audit_bytes_max: i64,
 }
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { replicas: 1, inbox_bytes_max: 8 * 1024 * 1024 * 1024, lease: LEASE_DEFAULT }
+        Self {
+            replicas: 1,
+            inbox_bytes_max: 8 * 1024 * 1024 * 1024,
+            lease: LEASE_DEFAULT,
+            audit_age_max: AUDIT_AGE_DEFAULT,
+            audit_bytes_max: AUDIT_BYTES_DEFAULT,
+        }
     }
 }
 
-/// A stream: file storage, limits retention, no rollup, nothing ever dropped.
+/// A stream: file storage, limits retention, no rollup, and nothing ever dropped but what says so of itself.
 ///
 /// With a limit of its own it refuses what is beyond (discard new). The server allows no such limit on a stream
 /// with schedules, so that one has none, and the account's limit refuses in its place.
@@ -45,6 +56,10 @@ pub struct StreamSpec {
     pub replicas: usize,
     /// Bytes it may take; -1 leaves it to the account's limit, which refuses writes and drops nothing.
     pub bytes_max: i64,
+    /// How long messages are kept; zero for ever.
+    pub age_max: Duration,
+    /// Whether a full stream makes room for what is new by dropping its oldest messages.
+    pub drops_oldest: bool,
     /// Bytes of one message; -1 leaves it to the server.
     pub message_bytes_max: i32,
     /// How long a `Nats-Msg-Id` is remembered.
@@ -148,6 +163,8 @@ pub fn streams(subjects: &Subjects, capacity: &Capacity) -> Vec<StreamSpec> {
             subjects: subjects.inbox_stream(),
             replicas: capacity.replicas,
             bytes_max: capacity.inbox_bytes_max,
+            age_max: Duration::ZERO,
+            drops_oldest: false,
             message_bytes_max: i32::try_from(INBOX_MESSAGE_BYTES_MAX).unwrap_or(i32::MAX),
             duplicate_window: DUPLICATE_WINDOW,
             schedules: false,
@@ -160,6 +177,8 @@ pub fn streams(subjects: &Subjects, capacity: &Capacity) -> Vec<StreamSpec> {
             subjects: subjects.log_stream(),
             replicas: capacity.replicas,
             bytes_max: -1,
+            age_max: Duration::ZERO,
+            drops_oldest: false,
             message_bytes_max: -1,
             duplicate_window: DUPLICATE_WINDOW,
             schedules: true,
@@ -171,7 +190,10 @@ pub fn streams(subjects: &Subjects, capacity: &Capacity) -> Vec<StreamSpec> {
             description: "what doors decided about requests",
             subjects: vec![subjects.all_audits()],
             replicas: capacity.replicas,
-            bytes_max: -1,
+            bytes_max: capacity.audit_bytes_max,
+            age_max: capacity.audit_age_max,
+            // A gateway lets nobody in whose entry is not stored: a full audit would be a closed door.
+            drops_oldest: true,
             message_bytes_max: i32::try_from(AUDIT_ENTRY_BYTES_MAX).unwrap_or(i32::MAX),
             duplicate_window: DUPLICATE_WINDOW,
             schedules: false,

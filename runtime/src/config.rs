@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use gateway::{
-    AccessSection, AuditScope, CARD_MAX_AGE_DEFAULT, CardSection, CertificateSection, DoorLimits,
-    GatewaySection, JwksSource, JwtSection, KeyHash, KeySection, LISTEN_DEFAULT, Network,
-    OPERATIONS, PushSection, ROLE_ANYBODY, ROLE_CALLER, RoleSection, SignSection, TlsSection,
+    AccessSection, AuditScope, AuditSection, CARD_MAX_AGE_DEFAULT, CardSection, CertificateSection,
+    DoorLimits, GatewaySection, JwksSource, JwtSection, KeyHash, KeySection, LISTEN_DEFAULT,
+    Network, OPERATIONS, PushSection, ROLE_ANYBODY, ROLE_CALLER, RoleSection, SignSection,
+    TlsSection,
 };
 pub use guard::{ApprovalSection, DEGRADE_BELOW_DEFAULT, GuardSection, OnBudget};
 use protocol::card::{OnMessage, Order};
@@ -28,7 +29,7 @@ use protocol::topology::Capacity;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// A duration in words: `500ms`, `30s`, `1h 30m`.
+/// A duration in words: `500ms`, `30s`, `1h 30m`, `90d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -36,11 +37,21 @@ impl std::str::FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|wait| Duration::try_from(wait).ok())
+        // Days are left out by the parser, since some days of the calendar are shorter than others.
+        let days = |text: &str| Duration::from_secs(60 * 60 * 24).checked_mul(text.parse().ok()?);
+        let split =
+            text.split_once('d').and_then(|(count, rest)| Some((days(count)?, rest.trim())));
+        let (days, rest) = split.unwrap_or((Duration::ZERO, text));
+        let wait = match (rest, days.is_zero()) {
+            ("", false) => Some(Duration::ZERO),
+            (rest, _) => {
+                let wait = rest.parse::<jiff::SignedDuration>().ok();
+                wait.and_then(|wait| Duration::try_from(wait).ok())
+            }
+        };
+        wait.and_then(|wait| days.checked_add(wait))
             .map(Self)
-            .ok_or_else(|| format!("{text:?} is no duration such as 500ms, 30s or 1h30m"))
+            .ok_or_else(|| format!("{text:?} is no duration such as 500ms, 30s, 1h30m or 90d"))
     }
 }
 
@@ -332,6 +343,7 @@ impl Faults {
                 self.agent(&place, agent)
             })
             .collect();
+        let gateway = self.gateway(gateway);
         Settings {
             servers: bus.servers,
             credentials: bus.credentials,
@@ -340,6 +352,8 @@ impl Faults {
                 replicas,
                 inbox_bytes_max: bus.inbox_bytes_max.unwrap_or(default.inbox_bytes_max),
                 lease,
+                audit_age_max: gateway.audit.age_max,
+                audit_bytes_max: gateway.audit.bytes_max,
             },
             node: self.node(node),
             coordinator: CoordinatorSection {
@@ -349,7 +363,7 @@ impl Faults {
                 system_credentials: coordinator.system_credentials,
                 read_model: coordinator.read_model,
             },
-            gateway: self.gateway(gateway),
+            gateway,
             agents,
         }
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod approval;
+pub(crate) mod audit;
 pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod coordinator;
@@ -52,6 +53,7 @@ list! {
     agent::Agent,
     dlq::Dlq,
     schema::Schema,
+    audit::Audit,
     doctor::Doctor,
     bench::Bench,
     completion::Completion,

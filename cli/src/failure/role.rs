@@ -24,7 +24,7 @@ const SCHEMA: &str =
 const GRACE: &str = "what was under way is done by another node after its lease; a larger node.drain_grace gives it time";
 const RESTART: &str = "start it again: what was acknowledged is stored; the log above says more";
 const READY_FILE: &str = "--ready-file takes a path in a directory that exists and may be written";
-const STORE: &str = "the server's store has less room than the streams ask for: lower bus.inbox_bytes_max, or raise max_file_store";
+const STORE: &str = "the server's store has less room than the streams ask for: lower bus.inbox_bytes_max or gateway.audit.max_bytes, or raise max_file_store";
 const PERMISSIONS: &str =
     "give this user what docs/hosts.md gives the user weft; weft doctor tries what it may do";
 const READ_MODEL: &str =

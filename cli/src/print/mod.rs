@@ -6,6 +6,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod approvals;
+pub(crate) mod audit;
 pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod dev;

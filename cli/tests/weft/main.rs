@@ -1,6 +1,8 @@
 //! The real `weft`, as processes: what it prints, how it ends, what it leaves behind.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod dev;
 #[cfg(test)]
 mod examples;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use weft_protocol::approval::Decision;
+use weft_protocol::audit::AuditEntry;
 use weft_protocol::budget::Grant;
 use weft_protocol::card::Registration;
 use weft_protocol::codec;
@@ -50,6 +51,7 @@ pub(crate) fn read(contract: &str, form: Form, bytes: &[u8]) -> Result<Value, Fa
         "entry" => entry(&typed::<Entry>(form, bytes)?),
         "dead-letter" => typed::<DeadLetter>(form, bytes).map(|letter| written(&letter)),
         "registration" => typed::<Registration>(form, bytes).map(|agent| written(&agent)),
+        "audit-entry" => typed::<AuditEntry>(form, bytes).map(|entry| written(&entry)),
         other => Err(Fault::new("no_reader", format!("nothing reads {other:?}"))),
     }
 }

@@ -22,9 +22,6 @@ use super::provision::{
 use super::{Bus, Outgoing, REQUEST_TIMEOUT, StoreError};
 use crate::clock::Clock;
 
-/// The settings that an operator chooses per mesh: without the settings file nobody knows what is wanted.
-const CHOSEN: [&str; 3] = ["num_replicas", "max_bytes", "ack_wait"];
-
 /// A copy that its leader has not heard of for longer is taken for offline: it hears from each every second.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
@@ -247,7 +244,7 @@ impl Bus {
         });
         self.diagnose_consumers(&wanted, &mut found).await;
         if capacity.is_none() {
-            found.differences.retain(|difference| !CHOSEN.contains(&difference.setting));
+            found.differences.retain(|difference| !difference.is_chosen(self.names()));
         }
         found
     }

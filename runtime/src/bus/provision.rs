@@ -3,13 +3,11 @@
 //! Creating is idempotent: what is missing is made, what is there is compared and never overwritten, since an
 //! operator may have had a reason. A difference is reported with both values.
 
-use std::time::Duration;
-
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::{ConsumerInfoErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::{ErrorCode, kv, object_store, stream};
 use protocol::id::Skill;
-use protocol::topology::{self, BucketSpec, Capacity, ConsumerSpec, StreamSpec};
+use protocol::topology::{self, BucketSpec, Capacity, ConsumerSpec, Names, StreamSpec};
 
 use super::Bus;
 
@@ -54,6 +52,15 @@ pub struct Difference {
 /// What a provisioning run did and found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Provisioned {
+impl Difference {
+    /// Whether the setting is one that operators choose per mesh: without the settings file nobody knows what is wanted.
+    pub(super) fn is_chosen(&self, names: &Names) -> bool {
+        let of_audit = self.what == format!("stream {}", names.audit);
+        matches!(self.setting, "num_replicas" | "max_bytes" | "ack_wait")
+            || of_audit && self.setting == "max_age"
+    }
+}
+
     /// What did not exist before.
     pub created: Vec<String>,
     /// What exists and differs.
@@ -239,7 +246,7 @@ pub(super) fn stream_config(spec: &StreamSpec) -> stream::Config {
         subjects: spec.subjects.clone(),
         retention: stream::RetentionPolicy::Limits,
         storage: stream::StorageType::File,
-        discard: if spec.bytes_max > 0 {
+        discard: if spec.bytes_max > 0 && !spec.drops_oldest {
             stream::DiscardPolicy::New
         } else {
             stream::DiscardPolicy::Old
@@ -258,6 +265,7 @@ pub(super) fn stream_config(spec: &StreamSpec) -> stream::Config {
             headers_only: false,
         }),
         ..stream::Config::default()
+        max_age: spec.age_max,
     }
 }
 
@@ -310,7 +318,7 @@ pub(super) fn compare_streams(
     compare(&mut out, &what, "discard", &found.discard, &wanted.discard);
     compare(&mut out, &what, "num_replicas", &found.num_replicas, &wanted.num_replicas);
     compare(&mut out, &what, "max_bytes", &found.max_bytes, &wanted.max_bytes);
-    compare(&mut out, &what, "max_age", &found.max_age, &Duration::ZERO);
+    compare(&mut out, &what, "max_age", &found.max_age, &wanted.max_age);
     compare(&mut out, &what, "max_msg_size", &found.max_message_size, &wanted.max_message_size);
     compare(&mut out, &what, "duplicate_window", &found.duplicate_window, &wanted.duplicate_window);
     compare(&mut out, &what, "allow_direct", &found.allow_direct, &wanted.allow_direct);

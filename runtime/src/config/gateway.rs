@@ -1,6 +1,7 @@
 //! The gateway's section: where it listens, who may come in, and what its cards say.
 
 mod access;
+mod audit;
 mod card;
 mod limits;
 mod network;
@@ -14,6 +15,7 @@ pub use access::{
     AccessSection, CertificateSection, JwksSource, JwtSection, KeyHash, KeySection, OPERATIONS,
     ROLE_ANYBODY, ROLE_CALLER, RoleSection,
 };
+pub use audit::{AuditScope, AuditSection};
 pub use card::{CARD_MAX_AGE_DEFAULT, CardSection, SignSection};
 pub use limits::DoorLimits;
 pub use network::Network;
@@ -41,7 +43,7 @@ pub struct GatewaySection {
     /// Whether agent cards are shown to callers without credentials.
     pub public_cards: bool,
     /// What the audit holds.
-    pub audit: AuditScope,
+    pub audit: AuditSection,
     /// Certificate and key; without them the doors speak plain HTTP.
     pub tls: Option<TlsSection>,
     /// Who may come in, and what they may do.
@@ -69,19 +71,6 @@ pub struct TlsSection {
     pub client_ca: Option<PathBuf>,
 }
 
-/// Which decisions of the doors are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuditScope {
-    /// All.
-    #[default]
-    All,
-    /// Those against the caller.
-    Denied,
-    /// None.
-    Off,
-}
-
 /// Where the doors are unless something says otherwise.
 pub const LISTEN_DEFAULT: &str = "127.0.0.1:8080";
 
@@ -96,7 +85,7 @@ struct RawGateway {
     open: bool,
     open_anywhere: bool,
     public_cards: Option<bool>,
-    audit: AuditScope,
+    audit: Option<toml::Value>,
     trusted_proxies: Vec<String>,
     tls: Option<toml::Table>,
     limits: toml::Table,
@@ -169,7 +158,7 @@ impl Faults {
             open: raw.open,
             open_anywhere: raw.open_anywhere,
             public_cards: raw.public_cards.unwrap_or(true),
-            audit: raw.audit,
+            audit: self.audit(raw.audit),
             trusted_proxies: proxies
                 .filter_map(|text| self.take("gateway.trusted_proxies", text.parse()))
                 .collect(),

@@ -37,6 +37,22 @@ fn all_faults_are_reported_together_with_their_places() {
 }
 
 #[test]
+fn durations_may_have_days() {
+    let hour = 60 * 60;
+    for (text, seconds) in [
+        ("90d", Some(90 * 24 * hour)),
+        ("1d 12h", Some(36 * hour)),
+        ("1d12h", Some(36 * hour)),
+        ("2h", Some(2 * hour)),
+    ] {
+        assert_eq!(text.parse().ok(), seconds.map(|it| Span(Duration::from_secs(it))), "{text}");
+    }
+    for text in ["d", "0.5d", "-1d", "1d-1h", "1dd", "99999999999999d", "1 day", ""] {
+        assert!(text.parse::<Span>().is_err(), "{text}");
+    }
+}
+
+#[test]
 fn a_key_that_cannot_be_read_hides_no_other() {
     let faults = Settings::parse(
         r#"

@@ -23,6 +23,8 @@ use crate::print::dev::Addresses;
 
 /// The server refuses a stream that could outgrow the disk; a laptop's is not a server's.
 const INBOX_BYTES: i64 = 1 << 30;
+/// The same for decisions of doors.
+const AUDIT_BYTES: i64 = 64 << 20;
 /// How long roles may take to end when they cannot do so in good order.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
@@ -71,6 +73,9 @@ pub(super) fn for_one_machine(mut settings: Settings) -> Settings {
     settings.gateway.push.allow_local = true;
     if capacity.inbox_bytes_max == default.inbox_bytes_max {
         capacity.inbox_bytes_max = INBOX_BYTES;
+    }
+    if capacity.audit_bytes_max == default.audit_bytes_max {
+        capacity.audit_bytes_max = AUDIT_BYTES;
     }
     if let Ok(echo) = Skill::parse("echo")
         && settings.agents.iter().all(|agent| agent.skill != echo)
