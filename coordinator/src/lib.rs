@@ -6,5 +6,6 @@
 pub mod command;
 pub mod engine;
 pub mod policy;
+pub mod retire;
 pub mod role;
 mod shell;

@@ -22,6 +22,7 @@ use runtime::supervisor::{Backoff, JobFailed, Kind, Supervisor};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::retire::Retire;
 use crate::shell::agents::Agents;
 use crate::shell::board::Board;
 use crate::shell::care::Care;
@@ -259,6 +260,12 @@ impl Parts {
             let (client, jobs, metrics, stop) = calling.clone();
             calls::serve(client, jobs, metrics, stop)
         });
+        let retire = Retire {
+            client: client.clone(),
+            clock: logs.clock.clone(),
+            webhooks_kept: settings.gateway.push.retention,
+        };
+        jobs.spawn("retire", Kind::Work, retire.serve(stop.clone()));
         let hint = Arc::new(Notify::new());
         let sweeping = poison::sweep(logs, client.clone(), Arc::clone(&hint), looked, stop.clone());
         jobs.spawn("poison", Kind::Work, sweeping);

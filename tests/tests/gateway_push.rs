@@ -5,6 +5,9 @@
     reason = "helpers of tests fail the test that calls them"
 )]
 
+#[path = "gateway_push/retire.rs"]
+mod retire;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -235,6 +235,30 @@ impl Bus {
             .map_err(|error| self.read_error(stream, &subject, &error.to_string()))
     }
 
+    /// Removes the messages of a subject up to a sequence, that one included; what was stored behind it stays.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn purge_to(
+        &self,
+        stream: &str,
+        subject: &str,
+        sequence: u64,
+    ) -> Result<(), ReadError> {
+        let purge = format!("$JS.API.STREAM.PURGE.{stream}");
+        let body = serde_json::json!({"filter": subject, "seq": sequence.saturating_add(1)});
+        let answer = self
+            .ask(purge.clone(), &Headers::new(), body.to_string().into(), REQUEST_TIMEOUT)
+            .await
+            .map_err(|error| self.read_error(stream, &purge, &error.reason))?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
+        let said = answer.pointer("/error/description").and_then(serde_json::Value::as_str);
+        match (answer.get("success"), said) {
+            (Some(serde_json::Value::Bool(true)), None) => Ok(()),
+            (_, said) => Err(self.read_error(stream, &purge, said.unwrap_or("no answer"))),
+        }
+    }
+
     /// Every message of a stream under a filter from a sequence on, oldest first, until none is left or `visit`
     /// says stop. Reads in pages of direct gets, so it needs no consumer.
     ///

@@ -22,6 +22,9 @@ pub struct PushSection {
     pub failures_max: u32,
     /// How long a webhook may fail without a success until it is disabled.
     pub give_up_after: Duration,
+    /// How long a webhook stays to be seen after the end of its task was told, or after it was given up and its task
+    /// has ended. Coordinators remove it then.
+    pub retention: Duration,
 }
 
 impl Default for PushSection {
@@ -33,6 +36,7 @@ impl Default for PushSection {
             backoff_max: Duration::from_secs(5 * 60),
             failures_max: 50,
             give_up_after: Duration::from_secs(24 * 60 * 60),
+            retention: Duration::from_secs(7 * 24 * 60 * 60),
         }
     }
 }
@@ -46,6 +50,7 @@ struct RawPush {
     backoff_max: Option<Span>,
     failures_max: Option<u32>,
     give_up_after: Option<Span>,
+    retention: Option<Span>,
 }
 
 impl Faults {
@@ -61,6 +66,7 @@ impl Faults {
         let backoff_max =
             span("backoff_max", raw.backoff_max, usual.backoff_max.max(backoff_first));
         let give_up_after = span("give_up_after", raw.give_up_after, usual.give_up_after);
+        let retention = span("retention", raw.retention, usual.retention);
         if backoff_max < backoff_first {
             self.0.push("gateway.push.backoff_max: shorter than backoff_first".to_owned());
         }
@@ -76,6 +82,7 @@ impl Faults {
                 1_000_000,
             ),
             give_up_after,
+            retention,
         }
     }
 }
@@ -88,7 +95,7 @@ mod tests {
     #[test]
     fn all_of_it_can_be_said_and_what_is_wrong_is_named() {
         let text = "[gateway.push]\nallow_local = true\ntimeout = \"2s\"\nbackoff_first = \"10ms\"\n\
-            backoff_max = \"1s\"\nfailures_max = 3\ngive_up_after = \"1h\"";
+            backoff_max = \"1s\"\nfailures_max = 3\ngive_up_after = \"1h\"\nretention = \"2d\"";
         let section = Settings::parse(text).unwrap().gateway.push;
         assert_eq!(
             section,
@@ -99,6 +106,7 @@ mod tests {
                 backoff_max: Duration::from_secs(1),
                 failures_max: 3,
                 give_up_after: Duration::from_secs(3600),
+                retention: Duration::from_secs(48 * 3600),
             }
         );
         assert_eq!(Settings::parse("").unwrap().gateway.push, PushSection::default());
