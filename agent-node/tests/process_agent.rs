@@ -11,6 +11,8 @@ mod durable;
 mod end;
 #[path = "process/failure.rs"]
 mod failure;
+#[path = "process/interrupt.rs"]
+mod interrupt;
 #[path = "process/once.rs"]
 mod once;
 #[path = "process/python.rs"]

@@ -27,7 +27,7 @@ import select
 import sys
 import traceback
 
-__all__ = ["Canceled", "Context", "End", "Parts", "Permanent", "Transient", "serve", "skill", "work"]
+__all__ = ["Canceled", "Context", "End", "Interrupted", "Parts", "Permanent", "Transient", "serve", "skill", "work"]
 
 PROTOCOL = 2
 _functions = {}
@@ -53,6 +53,14 @@ class Transient(Permanent):
 
 class Canceled(Exception):
     """Somebody asked for the end of the task. `Context.check` raises it."""
+
+
+class Interrupted(Exception):
+    """A message cut a step short: `message`, a str or a JSON value. `Context.step_or_message` raises it."""
+
+    def __init__(self, message=None):
+        super().__init__(message)
+        self.message = message
 
 
 class Suspended(BaseException):
@@ -151,6 +159,16 @@ class Context:
         """
         return self._run({"call": "step.begin", "name": name}, lambda _: function(*args, **kwargs))
 
+    def step_or_message(self, name, function, *args, **kwargs):
+        """As `step`, but a message to the task cuts it short where the skill's `on_message` is `interrupt`: raises
+        `Interrupted` with that message, in every later run too. What the function did may have happened.
+
+        A long function looks at `ctx.interrupted` now and then, or calls `ctx.check()`, and ends soon; it may also return
+        its result, and the message waits for the next call. One that does neither within the agent's
+        `interrupt_grace` loses its program.
+        """
+        return self._run({"call": "step.begin", "name": name, "orMessage": True}, lambda _: function(*args, **kwargs))
+
     def call(self, name, arguments, function, reserve=None, approval=None, allowed_by=None):
         """A step that is watched over: runs `function(arguments)` once and returns its result.
 
@@ -233,11 +251,14 @@ class Context:
         if self._step is not None:
             what = "%r is asked for within step %r; steps cannot be nested"
             raise Permanent(what % (request["name"], self._step["name"]), code="overlapping_calls")
+        self._wire.begin_to_listen()
         reply = self._ask(**request)
         if "value" in reply:
             return reply["value"]
+        if "message" in reply:
+            raise Interrupted(reply["message"])
         name, key = request["name"], self.idempotency_key
-        self._step = {"name": name, "call": len(request) > 2}
+        self._step = {"name": name, "call": len(request) > 2 and "orMessage" not in request}
         self._used = None
         self.idempotency_key = reply["idempotencyKey"]
         self.degraded = reply.get("degraded", False)
@@ -248,7 +269,9 @@ class Context:
             except (TypeError, ValueError) as error:
                 raise Permanent("step %r: %s" % (name, error), code="invalid_output")
         except BaseException:
-            self._ask(call="step.abandon", name=name)
+            reply = self._ask(call="step.abandon", name=name)
+            if "message" in reply:
+                raise Interrupted(reply["message"]) from None
             raise
         finally:
             self._step, self.idempotency_key, self.degraded = None, key, False
@@ -307,10 +330,18 @@ class Context:
         """Whether somebody asked for the end of the task. Long work looks at it now and then."""
         return self._wire.is_canceled(self.task)
 
+    @property
+    def interrupted(self):
+        """Within the function of `step_or_message`: whether a message has come that cuts it short."""
+        return self._wire.is_interrupted(self.task)
+
     def check(self):
-        """Raises `Canceled` if somebody asked for the end of the task."""
+        """Raises `Canceled` if somebody asked for the end of the task, and `Interrupted` if a message cuts the step
+        short."""
         if self.canceled:
             raise Canceled
+        if self.interrupted:
+            raise Interrupted
 
 
 def skill(name):
@@ -433,6 +464,7 @@ class _Wire:
         os.dup2(2, 1)
         self._buffer = bytearray()
         self._canceled = None
+        self._interrupted = None
         self._ended = False
         # A process for one task gets the end of input right after it.
         self._end_cancels = os.environ.get("WEFT_AGENT_MODE") != "once"
@@ -472,17 +504,31 @@ class _Wire:
                 sys.exit(0)
             if line.get("type") == "reply" and line.get("id") == self._requests:
                 return line
-            if line.get("type") == "cancel":
-                self._canceled = line.get("task")
+            self._note(line)
+
+    def begin_to_listen(self):
+        """What was said about an earlier step has been dealt with."""
+        self._interrupted = None
+
+    def is_interrupted(self, task):
+        self._look()
+        return self._interrupted == task
 
     def is_canceled(self, task):
+        self._look()
+        return self._canceled == task or (self._ended and self._end_cancels)
+
+    def _note(self, line):
+        if line.get("type") == "cancel":
+            self._canceled = line.get("task")
+        elif line.get("type") == "interrupt":
+            self._interrupted = line.get("task")
+
+    def _look(self):
         while not self._ended and select.select([self._input], [], [], 0)[0]:
             self._fill()
         while b"\n" in self._buffer:
-            line = self._pop()
-            if line.get("type") == "cancel":
-                self._canceled = line.get("task")
-        return self._canceled == task or (self._ended and self._end_cancels)
+            self._note(self._pop())
 
     def _fill(self):
         chunk = os.read(self._input, 65536)

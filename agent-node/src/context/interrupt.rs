@@ -9,7 +9,7 @@ use protocol::wait::{self, Answer, WaitingFor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::step::as_json;
+use super::step::{Begun, OpenStep, as_json};
 use super::turn::Turn;
 use super::{Context, wait::Waited};
 use crate::agent::Stop;
@@ -34,6 +34,38 @@ impl Context {
         T: Serialize + DeserializeOwned,
         F: Future<Output = Result<T, Stop>>,
     {
+        let mut step = match self.begin_step_or_message(name).await? {
+            Interrupted::Message(message) => return Ok(Interrupted::Message(message)),
+            Interrupted::Done(Begun::Recorded(value)) => {
+                return self.fitting(name, value).await.map(Interrupted::Done);
+            }
+            Interrupted::Done(Begun::Run(step)) => step,
+        };
+        let mut effect = pin!(effect);
+        loop {
+            tokio::select! {
+                result = &mut effect => {
+                    let result = result?;
+                    step.commit(as_json(name, &result)?).await?;
+                    return Ok(Interrupted::Done(result));
+                }
+                () = self.hears() => {}
+            }
+            if let Some(message) = step.cut_short().await? {
+                return Ok(Interrupted::Message(message));
+            }
+        }
+    }
+
+    /// The first half of [`Context::step_or_message`], for those who run the effect elsewhere: they listen with
+    /// [`Context::hears`] meanwhile.
+    ///
+    /// # Errors
+    /// As [`Context::step`].
+    pub async fn begin_step_or_message(
+        &self,
+        name: &str,
+    ) -> Result<Interrupted<Begun<OpenStep<'_>>>, Stop> {
         let mut turn = self.turn(name)?;
         if let Some(Journaled::Answered { answer: Answer::Message { message, .. }, .. }) =
             self.found_message(&turn, name).await
@@ -42,22 +74,17 @@ impl Context {
             return self.heard(message).await.map(Interrupted::Message);
         }
         if let Some(value) = self.recorded_step(&mut turn, name).await? {
-            return self.fitting(name, value).await.map(Interrupted::Done);
+            return Ok(Interrupted::Done(Begun::Recorded(value)));
         }
-        let mut effect = pin!(effect);
-        loop {
-            if let Some(message) = self.message_now(&mut turn, name).await? {
-                return self.heard(message).await.map(Interrupted::Message);
-            }
-            tokio::select! {
-                result = &mut effect => {
-                    let result = result?;
-                    self.write_step(&mut turn, name, as_json(name, &result)?).await?;
-                    return Ok(Interrupted::Done(result));
-                }
-                () = self.hears() => {}
-            }
+        if let Some(message) = self.message_now(&mut turn, name).await? {
+            return self.heard(message).await.map(Interrupted::Message);
         }
+        Ok(Interrupted::Done(Begun::Run(self.open_step(turn, name))))
+    }
+
+    /// Whether a message has come that may interrupt and that nothing has used up.
+    pub(crate) async fn has_message(&self) -> Result<bool, Stop> {
+        Ok(self.unused_message("").await?.is_some())
     }
 
     /// Returns once something has been said to the task, where that may interrupt it.
@@ -77,6 +104,15 @@ impl Context {
 
     /// A message that has come and may interrupt.
     async fn message_now(&self, turn: &mut Turn<'_>, name: &str) -> Result<Option<Message>, Stop> {
+        let Some((waiting_for, answer)) = self.unused_message(name).await? else { return Ok(None) };
+        match self.receive(turn, waiting_for, answer).await? {
+            Waited { answer: Answer::Message { message, .. }, .. } => Ok(Some(message)),
+            Waited { .. } => Ok(None),
+        }
+    }
+
+    /// The oldest message that may interrupt, as what a wait of this name would come to.
+    async fn unused_message(&self, name: &str) -> Result<Option<(WaitingFor, Answer)>, Stop> {
         if self.around.ear.is_none() {
             return Ok(None);
         }
@@ -87,10 +123,21 @@ impl Context {
             .scribe
             .with_log(|log| wait::answer(&waiting_for, None, now, &arrived, &log.used, now))
             .await;
-        let Some(answer) = found else { return Ok(None) };
-        match self.receive(turn, waiting_for, answer).await? {
-            Waited { answer: Answer::Message { message, .. }, .. } => Ok(Some(message)),
-            Waited { .. } => Ok(None),
+        Ok(found.map(|answer| (waiting_for, answer)))
+    }
+}
+
+impl OpenStep<'_> {
+    /// The message that has come and cuts the step short, written down in its place: the step is over then, and is to be
+    /// dropped. `None` when there is no such message.
+    ///
+    /// # Errors
+    /// [`Stop::Fenced`] when the task belongs to another worker.
+    pub async fn cut_short(&mut self) -> Result<Option<Message>, Stop> {
+        let context = self.context;
+        match context.message_now(&mut self.turn, &self.name).await? {
+            Some(message) => context.heard(message).await.map(Some),
+            None => Ok(None),
         }
     }
 }

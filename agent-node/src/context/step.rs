@@ -25,9 +25,9 @@ pub enum Begun<T> {
 
 /// A step that is to be done now. Dropping it leaves nothing behind: the next run does it again.
 pub struct OpenStep<'a> {
-    context: &'a Context,
-    turn: Turn<'a>,
-    name: String,
+    pub(super) context: &'a Context,
+    pub(super) turn: Turn<'a>,
+    pub(super) name: String,
     key: String,
 }
 
@@ -86,8 +86,12 @@ impl Context {
         if let Some(value) = self.recorded_step(&mut turn, name).await? {
             return Ok(Begun::Recorded(value));
         }
+        Ok(Begun::Run(self.open_step(turn, name)))
+    }
+
+    pub(super) fn open_step<'a>(&'a self, turn: Turn<'a>, name: &str) -> OpenStep<'a> {
         let key = self.key_at(&turn, name);
-        Ok(Begun::Run(OpenStep { context: self, turn, name: name.to_owned(), key }))
+        OpenStep { context: self, turn, name: name.to_owned(), key }
     }
 
     /// The result that the log holds for a step.

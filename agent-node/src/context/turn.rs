@@ -86,6 +86,13 @@ impl Context {
         Ok(Turn(place))
     }
 
+    /// The agent runs again from the start, within the same attempt. No call may be under way.
+    pub(crate) fn begin_again(&self) {
+        if let Ok(mut place) = self.place.try_lock() {
+            *place = Place::default();
+        }
+    }
+
     /// Appends an entry of the call under way. Whoever drops the call meanwhile does not know whether it was written.
     pub(super) async fn append(&self, turn: &mut Turn<'_>, event: Event) -> Result<(), Stop> {
         turn.0.is_writing = true;

@@ -10,6 +10,7 @@ use protocol::budget::Usage;
 use protocol::fault::code;
 use protocol::message::{Message, value_of};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::request::{
     ApprovalLine, Call as Asked, JoinLine, OnFailureLine, Reply, RequestLine, StepBegin, WorkLine,
@@ -17,7 +18,9 @@ use super::request::{
 };
 use crate::agent::Stop;
 use crate::context::delegate::{Join, OnFailure, Target, Work};
-use crate::context::{ApprovalOptions, Approved, Begun, Call, Context, OpenCall, OpenStep};
+use crate::context::{
+    ApprovalOptions, Approved, Begun, Call, Context, Interrupted, OpenCall, OpenStep,
+};
 
 /// What has been asked about a task so far.
 pub(super) struct Desk<'a> {
@@ -35,6 +38,18 @@ pub(super) struct Desk<'a> {
 struct Open<'a> {
     name: String,
     step: Step<'a>,
+    message: OnMessage,
+}
+
+/// What a message to the task does to the open step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnMessage {
+    /// Nothing.
+    Waits,
+    /// It cuts the step short, once one comes.
+    CutsShort,
+    /// It has come; the program has been told to end the step by then.
+    Told(Instant),
 }
 
 enum Step<'a> {
@@ -69,6 +84,39 @@ impl<'a> Desk<'a> {
     /// The step that is open, for people.
     pub(super) fn place(&self) -> Option<String> {
         self.open.as_ref().map(|open| format!("step {:?}", open.name))
+    }
+
+    /// Whether a message may cut the open step short, of which the program has not been told.
+    pub(super) fn listens(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.message == OnMessage::CutsShort)
+    }
+
+    /// When a program is ended that goes on with a step that a message has cut short.
+    pub(super) fn grace_ends(&self) -> Option<Instant> {
+        match self.open.as_ref()?.message {
+            OnMessage::Told(by) => Some(by),
+            OnMessage::Waits | OnMessage::CutsShort => None,
+        }
+    }
+
+    /// Something has been said to the task. Whether it is a message, of which the program has to be told: it has until
+    /// `by` to end the step.
+    pub(super) async fn hear(&mut self, by: Instant) -> Result<bool, Stop> {
+        let has_come = self.context.has_message().await?;
+        if let Some(open) = self.open.as_mut().filter(|_| has_come) {
+            open.message = OnMessage::Told(by);
+        }
+        Ok(has_come)
+    }
+
+    /// Gives the open step up. The message that has cut it short is written down in its place, if one has.
+    pub(super) async fn give_up(&mut self) -> Result<Option<Message>, Stop> {
+        match self.open.take() {
+            Some(Open { step: Step::Plain(mut step), message: OnMessage::Told(_), .. }) => {
+                step.cut_short().await
+            }
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// What the task waits for, once the program has been told to give it up.
@@ -143,8 +191,8 @@ impl<'a> Desk<'a> {
                 self.end(name, output.unwrap_or_default(), usage, place).await
             }
             Asked::StepAbandon { .. } => {
-                self.open = None;
-                Ok(Reply::default())
+                let message = self.give_up().await?.map(|message| value_of(&message.parts));
+                Ok(Reply { message, ..Reply::default() })
             }
             Asked::Delegate { name, work, join } => {
                 let work: Result<Vec<Work>, NoReply> =
@@ -184,17 +232,16 @@ impl<'a> Desk<'a> {
     }
 
     async fn begin(&mut self, begin: StepBegin, place: &str) -> Result<Reply, NoReply> {
-        let StepBegin { name, arguments, reserve, approval, allowed_by } = begin;
+        let StepBegin { name, arguments, reserve, approval, allowed_by, or_message } = begin;
         let is_plain =
             arguments.is_none() && reserve.is_none() && approval.is_none() && allowed_by.is_none();
         if is_plain {
-            let step = match self.context.begin_step(&name).await? {
-                Begun::Recorded(value) => return Ok(Reply::value(value)),
-                Begun::Run(step) => step,
-            };
-            let idempotency_key = Some(step.key().to_owned());
-            self.open = Some(Open { name, step: Step::Plain(step) });
-            return Ok(Reply { run: Some(true), idempotency_key, ..Reply::default() });
+            return self.begin_plain(name, or_message).await;
+        }
+        if or_message {
+            return Err(protocol(format!(
+                "{place} with orMessage, which no watched call may have"
+            )));
         }
         let mut call = Call::new(&name)
             .with(arguments.unwrap_or_default())
@@ -221,8 +268,29 @@ impl<'a> Desk<'a> {
             degraded: Some(allowed.degraded),
             ..Reply::default()
         };
-        self.open = Some(Open { name, step: Step::Call(step) });
+        self.open = Some(Open { name, step: Step::Call(step), message: OnMessage::Waits });
         Ok(reply)
+    }
+
+    async fn begin_plain(&mut self, name: String, or_message: bool) -> Result<Reply, NoReply> {
+        let (begun, message) = if or_message {
+            match self.context.begin_step_or_message(&name).await? {
+                Interrupted::Done(begun) => (begun, OnMessage::CutsShort),
+                Interrupted::Message(message) => {
+                    let message = Some(value_of(&message.parts));
+                    return Ok(Reply { message, ..Reply::default() });
+                }
+            }
+        } else {
+            (self.context.begin_step(&name).await?, OnMessage::Waits)
+        };
+        let step = match begun {
+            Begun::Recorded(value) => return Ok(Reply::value(value)),
+            Begun::Run(step) => step,
+        };
+        let idempotency_key = Some(step.key().to_owned());
+        self.open = Some(Open { name, step: Step::Plain(step), message });
+        Ok(Reply { run: Some(true), idempotency_key, ..Reply::default() })
     }
 
     async fn end(

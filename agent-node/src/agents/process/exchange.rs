@@ -13,7 +13,7 @@ use protocol::fault::{Failure, Fault, code};
 use protocol::limits::FAULT_CHARS_MAX;
 use protocol::message::{Part, value_of};
 use protocol::task::RESULT_ARTIFACT;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::child::{Child, Gone};
 use super::desk::{Desk, NoReply};
@@ -49,14 +49,42 @@ enum NoAnswer {
     Refused(ExitStatus),
     /// A line that must not be: what it is, and the line.
     Protocol(String, Bytes),
+    /// It went on with a step that a message had cut short. The message is in the log.
+    Deaf,
 }
 
-/// Runs a task.
+/// Runs a task. A program that does not hear of a message is ended, and another one begins again with it in the log.
 pub(super) async fn run(
     pool: &Arc<Pool>,
     context: &Context,
     parts: &[Part],
 ) -> Result<Vec<Part>, Stop> {
+    loop {
+        if let Some(ended) = run_once(pool, context, parts).await {
+            return ended;
+        }
+        tracing::info!(task_id = %context.task(), reason = "a message came", "program begins again");
+        context.begin_again();
+    }
+}
+
+/// Runs a task with one program; `None` when it has to begin again with another.
+async fn run_once(
+    pool: &Arc<Pool>,
+    context: &Context,
+    parts: &[Part],
+) -> Option<Result<Vec<Part>, Stop>> {
+    match talk(pool, context, parts).await {
+        Ok(ended) => ended.map(Ok),
+        Err(stop) => Some(Err(stop)),
+    }
+}
+
+async fn talk(
+    pool: &Arc<Pool>,
+    context: &Context,
+    parts: &[Part],
+) -> Result<Option<Vec<Part>>, Stop> {
     let cancel_line = encode(&ToProgram::Cancel { task: context.task() })?;
     let mut lease = tokio::select! {
         biased;
@@ -82,10 +110,14 @@ pub(super) async fn run(
     };
     let (is_canceled, place) = (talk.is_canceled, talk.desk.place());
     drop(talk);
+    if matches!(ended, Err(NoAnswer::Deaf)) {
+        lease.kill().await;
+        return Ok(None);
+    }
     let result = settle(pool.launch.mode, lease, ended, place).await;
     match result {
         Err(Stop::Failed { .. }) if is_canceled => Err(Stop::Canceled),
-        result => result,
+        result => result.map(Some),
     }
 }
 
@@ -134,7 +166,7 @@ impl Conversation<'_> {
         self.greet().await?;
         self.child.write_task(task_line);
         loop {
-            let line = self.next_line().await.map_err(NoAnswer::Gone)?;
+            let line = self.next_line().await?;
             self.hear(line).await?;
             if let Some((request, line)) = self.asked.take() {
                 self.reply(request, line).await?;
@@ -172,8 +204,8 @@ impl Conversation<'_> {
         let status = loop {
             match self.next_line().await {
                 Ok(line) => self.hear(line).await?,
-                Err(Gone::Exited { status }) => break status,
-                Err(gone) => return Err(NoAnswer::Gone(gone)),
+                Err(NoAnswer::Gone(Gone::Exited { status })) => break status,
+                Err(no_answer) => return Err(no_answer),
             }
         };
         let rest = self.child.take_rest();
@@ -209,17 +241,38 @@ impl Conversation<'_> {
         }
     }
 
-    /// The next line; tells the program on the way when somebody asks for the end of the task.
-    async fn next_line(&mut self) -> Result<Bytes, Gone> {
+    /// The next line; tells the program on the way when somebody asks for the end of the task, or a message cuts the open
+    /// step short.
+    async fn next_line(&mut self) -> Result<Bytes, NoAnswer> {
         loop {
+            let grace_ends = self.desk.grace_ends();
+            let by = grace_ends.unwrap_or_else(Instant::now);
             tokio::select! {
-                line = self.child.next() => return line,
+                biased;
+                line = self.child.next() => return line.map_err(NoAnswer::Gone),
                 () = self.context.canceled(), if !self.is_canceled => {
                     self.is_canceled = true;
                     self.child.write(&self.cancel_line);
                 }
+                () = self.context.hears(), if self.desk.listens() => self.interrupt().await?,
+                () = sleep_until(by), if grace_ends.is_some() => {
+                    self.desk.give_up().await.map_err(NoAnswer::Stop)?;
+                    return Err(NoAnswer::Deaf);
+                }
             }
         }
+    }
+
+    /// Tells the program to end its step, if what has been said to the task is a message.
+    async fn interrupt(&mut self) -> Result<(), NoAnswer> {
+        let grace = self.pool.launch.interrupt_grace;
+        let has_come = self.desk.hear(Instant::now() + grace).await;
+        if has_come.map_err(NoAnswer::Stop)? {
+            let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            let line = ToProgram::Interrupt { task: self.context.task(), grace_ms };
+            self.child.write(&encode(&line).map_err(NoAnswer::Stop)?);
+        }
+        Ok(())
     }
 
     async fn hear(&mut self, bytes: Bytes) -> Result<(), NoAnswer> {
@@ -344,6 +397,7 @@ impl NoAnswer {
                 let story = format!("the program {gone} before it gave a result");
                 crashed(&story, tail)
             }
+            Self::Deaf => crashed("the program went on with a step that a message cut short", tail),
             Self::NoHello => crashed("the program did not say hello in time", tail),
             Self::Refused(status) => {
                 let story = with_tail(&format!("the program ended ({status})"), tail);

@@ -58,6 +58,13 @@ pub enum ToProgram<'a> {
         /// The task.
         task: &'a TaskId,
     },
+    /// A message has come that cuts the open step short: end it soon.
+    Interrupt {
+        /// The task.
+        task: &'a TaskId,
+        /// How soon, in ms; the program is ended then.
+        grace_ms: u64,
+    },
     /// The answer to a request.
     Reply(&'a Reply),
 }

@@ -177,14 +177,14 @@ fn the_lines_in_the_documentation_are_true() {
     let (mut from_node, mut from_program) = (0, 0);
     for line in page.lines().filter(|line| line.starts_with("{\"type\"")) {
         let value: Value = serde_json::from_str(line).unwrap();
-        if ["task", "cancel", "reply"].contains(&value["type"].as_str().unwrap()) {
+        if ["task", "cancel", "interrupt", "reply"].contains(&value["type"].as_str().unwrap()) {
             from_node += 1;
         } else {
             assert_ne!(read(line).name(), "", "{line}");
             from_program += 1;
         }
     }
-    assert_eq!((from_node, from_program), (5, 10));
+    assert_eq!((from_node, from_program), (8, 12));
     let replies = [
         Reply {
             id: 1,
@@ -194,12 +194,15 @@ fn the_lines_in_the_documentation_are_true() {
         },
         Reply { id: 2, ..Reply::default() },
         Reply { id: 3, suspend: Some(true), ..Reply::default() },
+        Reply { id: 4, message: Some("no, in verse".into()), ..Reply::default() },
     ];
     for reply in &replies {
         let line = ToProgram::Reply(reply).write().unwrap();
         assert!(page.contains(&String::from_utf8(line).unwrap()), "{reply:?}");
     }
     let id = TaskId::from_sequence(17);
+    let interrupt = ToProgram::Interrupt { task: &id, grace_ms: 5_000 }.write().unwrap();
+    assert!(page.contains(&String::from_utf8(interrupt).unwrap()));
     let (skill, owner) = (Skill::parse("shout").unwrap(), Owner::parse("acme").unwrap());
     let task = ToProgram::Task {
         task: &id,

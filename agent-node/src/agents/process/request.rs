@@ -136,6 +136,9 @@ pub struct StepBegin {
     pub approval: Option<ApprovalLine>,
     /// The name of an approval that it uses up.
     pub allowed_by: Option<String>,
+    /// Whether a message to the task may cut it short.
+    #[serde(default)]
+    pub or_message: bool,
 }
 
 /// How an approval is asked for.
@@ -238,7 +241,7 @@ impl Call {
     }
 }
 
-/// What a request is answered: one of `run`, `value`, `suspend` and `error`, or nothing where there is nothing to say.
+/// What a request is answered: one of `run`, `value`, `message`, `suspend` and `error`, or nothing where there is nothing to say.
 #[derive(Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reply {
@@ -259,6 +262,9 @@ pub struct Reply {
     /// The answer, which is in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
+    /// What the message says that has cut the step short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Value>,
     /// With a `value` of null: nothing came in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timed_out: Option<bool>,

@@ -82,6 +82,9 @@ pub struct ProcessSettings {
     /// How long it may take to end once its input is closed, and again once it got SIGTERM.
     #[serde(default = "stop_grace", deserialize_with = "duration")]
     pub stop_grace: Duration,
+    /// How long it may go on with a step that a message cuts short.
+    #[serde(default = "interrupt_grace", deserialize_with = "duration")]
+    pub interrupt_grace: Duration,
     /// Its name for people; by default what its `hello` says.
     pub name: Option<String>,
     /// What it does; by default what its `hello` says.
@@ -120,6 +123,7 @@ impl ProcessSettings {
             start_timeout: None,
             write_timeout: write_timeout(),
             stop_grace: stop_grace(),
+            interrupt_grace: interrupt_grace(),
             name: None,
             description: None,
             version: None,
@@ -143,6 +147,10 @@ fn write_timeout() -> Duration {
 
 fn stop_grace() -> Duration {
     Duration::from_secs(2)
+}
+
+fn interrupt_grace() -> Duration {
+    Duration::from_secs(5)
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -258,6 +266,7 @@ pub(super) struct Launch {
     pub(super) start_timeout: Option<Duration>,
     pub(super) write_timeout: Duration,
     pub(super) stop_grace: Duration,
+    pub(super) interrupt_grace: Duration,
 }
 
 impl Launch {
@@ -334,6 +343,7 @@ pub(super) fn check(
         start_timeout: settings.start_timeout,
         write_timeout: settings.write_timeout,
         stop_grace: settings.stop_grace,
+        interrupt_grace: settings.interrupt_grace,
     };
     Ok(Checked { launch, input_schema, output_schema })
 }
