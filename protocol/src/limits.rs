@@ -51,10 +51,6 @@ pub const FAN_OUT_MAX: usize = 10_000;
 pub const DELEGATION_DEPTH_MAX: u32 = 16;
 /// Entries of the journal of one task. What needs more is several tasks: a journal is read on every resume.
 pub const JOURNAL_MAX: usize = 20_000;
-/// Messages kept for one task, and as many signals, and as many decisions: each kind has room of its own, so that a flood
-/// of one keeps nothing of another out.
-pub const INPUTS_MAX: usize = 1_000;
-/// Names of steps, waits and delegations, in characters.
 /// Entries of the log of one task. A log is read from end to end by every attempt and by whoever asks about the task;
 /// one of this length takes seconds. What ends an attempt or the task is written beyond it.
 pub const LOG_ENTRIES_MAX: usize = 50_000;
@@ -62,6 +58,10 @@ pub const LOG_ENTRIES_MAX: usize = 50_000;
 pub const STATUS_AT_ONCE: u32 = 50;
 /// How often an attempt writes a word about its progress at most; the newest one counts. People read no faster.
 pub const STATUS_EVERY: Duration = Duration::from_millis(200);
+/// Messages kept for one task, and as many signals, and as many decisions: each kind has room of its own, so that a flood
+/// of one keeps nothing of another out.
+pub const INPUTS_MAX: usize = 1_000;
+/// Names of steps, waits and delegations, in characters.
 pub const STEP_NAME_CHARS_MAX: usize = 256;
 /// Equal calls in a row after which a loop is broken.
 pub const EQUAL_CALLS_MAX_DEFAULT: u32 = 5;
