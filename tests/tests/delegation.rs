@@ -11,12 +11,15 @@ use client::{Submission, TreeNode};
 use protocol::budget::{Account, Grant, Unit};
 use protocol::entry::{Child, Entry, Event};
 use protocol::fault::code;
-use protocol::header::Headers;
+use protocol::header::{self, Headers};
 use protocol::input::Input;
 use protocol::log::TaskLog;
+use protocol::message::Part;
 use protocol::need::{Need, Resolution};
 use protocol::task::TaskState;
-use protocol::{Owner, Skill, TaskId};
+use protocol::wait::WaitingFor;
+use protocol::{NodeName, Owner, Skill, TaskId, consequence};
+use runtime::bus::Outgoing;
 use runtime::clock::Clock;
 use serde_json::{Value, json};
 use weft_tests::mesh::Mesh;
@@ -156,6 +159,102 @@ async fn whoever_is_not_waited_for_any_more_is_canceled_and_gives_back_its_slice
         let last = books.last().unwrap();
         assert_eq!((last.spent.tokens, last.reserved.tokens), (0, 0), "all slices are back");
         assert_eq!(last_entry.spent.map(|spent| spent.tokens), Some(0));
+    }
+    assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+/// What a node wrote into a task's log before it died, and nothing else: no child is in its queue.
+async fn dies_before_dispatch(mesh: &Mesh, task: &TaskId, is_suspended: bool) -> Vec<Child> {
+    let (envelope, message) = mesh.client.submission(&me(), task).await.unwrap().unwrap();
+    let work = script(&json!([{"act": "work", "ms": 50_000}]));
+    let child = |index| Child {
+        task: TaskId::of_child(&me(), task, 0, index),
+        skill: Skill::parse("play").unwrap(),
+        input: Part::data(work.clone()),
+        budget: Some(Grant { tokens: Some(100), ..Grant::default() }),
+        reason: None,
+        avoid: None,
+        essential: false,
+    };
+    let children: Vec<_> = (0..2).map(child).collect();
+    let name = "all".to_owned();
+    let mut events = vec![Event::Delegated { name, more: false, children: children.clone() }];
+    if is_suspended {
+        let waiting_for = WaitingFor::Children { position: 0, enough: None };
+        events.push(Event::Suspended { waiting_for, until: None });
+    }
+    let mut expected_last = Some(0);
+    for (generation, event) in (1..).zip(events) {
+        let entry = Entry {
+            generation,
+            at: Clock::system().now(),
+            by: NodeName::parse("dead").unwrap(),
+            attempt: 1,
+            origin: (generation == 1).then(|| Box::new(envelope.origin(&message.payload))),
+            agent: None,
+            spent: None,
+            driver: None,
+            event,
+        };
+        let subject = mesh.client.bus().subjects().log(&me(), task);
+        let headers = Headers::new().with(header::ENTRY, entry.event.kind().name());
+        let payload = serde_json::to_vec(&entry).unwrap().into();
+        let message = Outgoing { expected_last, ..Outgoing::new(subject, headers, payload) };
+        expected_last = Some(mesh.client.bus().store(message).await.unwrap().sequence);
+    }
+    children
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_that_were_never_dispatched_are_canceled_with_their_parent() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    for is_suspended in [true, false] {
+        let work = json!({"act": "work", "ms": 50_000});
+        let inputs = vec![script(&json!([work])), script(&json!([work]))];
+        let act = json!({"act": "delegate", "name": "all", "skill": "play", "inputs": inputs});
+        let submission = Submission {
+            budget: Some(Grant { tokens: Some(900), ..Grant::default() }),
+            ..Submission::new(Skill::parse("play").unwrap(), script(&json!([act])).to_string())
+        };
+        let task = mesh.client.submit(submission).await.unwrap().task;
+        let children = dies_before_dispatch(&mesh, &task, is_suspended).await;
+        mesh.client.cancel(&me(), &task).await.unwrap();
+        if is_suspended {
+            // Nobody runs anything: the coordinator ends all three by what the parent's log says.
+            assert_eq!(mesh.end_of(&task).await.event.kind().name(), "canceled");
+            for child in &children {
+                mesh.end_of(&child.task).await;
+                let entries = mesh.entries(&child.task).await;
+                assert_eq!(kinds(&entries), ["canceled"], "it was never begun");
+            }
+            // The dead node was only frozen, and its children reach their queue after all.
+            let log = mesh.client.log(&me(), &task).await.unwrap();
+            let origin = log.origin.as_deref().unwrap();
+            for child in &children {
+                let late =
+                    consequence::dispatch(mesh.client.bus().subjects(), origin, &task, child);
+                let late = Outgoing::new(late.subject, late.headers, late.payload);
+                mesh.client.bus().store(late).await.unwrap();
+            }
+        }
+        let mut node = mesh.node("n1").await;
+        // Without the suspension whoever takes the task over dispatches them, and then it ends with them.
+        assert_eq!(mesh.end_of(&task).await.event.kind().name(), "canceled");
+        for child in &children {
+            assert_eq!(mesh.end_of(&child.task).await.event.kind().name(), "canceled");
+        }
+        mesh.until_settled("play").await;
+        for child in &children {
+            let entries = mesh.entries(&child.task).await;
+            assert_eq!(entries.last().unwrap().event.kind().name(), "canceled");
+            assert_eq!(entries.last().unwrap().spent.map(|spent| spent.tokens), Some(0));
+            assert!(!is_suspended || entries.len() == 1, "{:?}", kinds(&entries));
+        }
+        for account in books(&mesh.entries(&task).await) {
+            let left = account.left(Unit::Tokens).unwrap();
+            assert_eq!(account.spent.tokens + account.reserved.tokens + left, 900, "{account:?}");
+        }
+        node.kill().await;
     }
     assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
 }
