@@ -9,7 +9,7 @@ use std::error::Error;
 use client::{CancelError, DeadError, DecideError, SayError, SubmitError, TaskError, WatchError};
 use protocol::contract::ContractError;
 use runtime::args::ArgsError;
-use runtime::bus::{ConnectError, KvError, ObjectError, ReadError, StoreError};
+use runtime::bus::{ConnectError, KvError, ObjectError, ProvisionError, ReadError, StoreError};
 use runtime::process::{causes, exit};
 use runtime::telemetry::TelemetryError;
 
@@ -245,6 +245,13 @@ impl From<ObjectError> for Failure {
 impl From<KvError> for Failure {
     fn from(error: KvError) -> Self {
         Self::new(Exit::Failure, &error).todo(NO_STREAMS)
+    }
+}
+
+impl From<ProvisionError> for Failure {
+    fn from(error: ProvisionError) -> Self {
+        Self::new(Exit::Failure, &error)
+            .todo("weft doctor looks at the server and at what this user may do there")
     }
 }
 

@@ -6,12 +6,14 @@
     reason = "helpers of tests fail the test that calls them"
 )]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::header::Headers;
 use protocol::id::{Owner, Skill};
 use protocol::topology::Capacity;
 use runtime::bus::{Bus, Credentials, Outgoing, Pulled};
+use runtime::clock::Clock;
 use runtime::nats_server::{ServerChild, ServerSettings, start};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -85,6 +87,98 @@ async fn what_is_there_is_compared_and_left_alone() {
     assert_eq!((found.differences.len(), found.differences[0].setting), (1, "ack_wait"));
     assert_eq!(found.differences[0].found, "77s");
     assert_eq!(api(&bus, info, &Value::Null).await["config"]["ack_wait"], 77_000_000_000_u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_lets_its_oldest_go_and_what_an_operator_set_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_server, bus) = bare_server(folder.path()).await;
+    let age_max = Duration::from_secs(3 * 60 * 60);
+    let small =
+        Capacity { audit_age_max: age_max, audit_bytes_max: 1 << 20, ..Capacity::default() };
+    bus.provision(&small, None).await.unwrap();
+    let config = api(&bus, "STREAM.INFO.WEFT_AUDIT", &Value::Null).await["config"].take();
+    assert_eq!(config["max_age"], json!(age_max.as_nanos()));
+    assert_eq!((&config["max_bytes"], &config["discard"]), (&json!(1 << 20), &json!("old")));
+    let mut last = 0;
+    for _ in 0..100 {
+        let subject = bus.subjects().audit("acme");
+        let entry = Outgoing::new(subject, Headers::new(), vec![b'x'; 16_000].into());
+        last = bus.store(entry).await.unwrap().sequence;
+    }
+    let state = bus.stream_state("WEFT_AUDIT").await.unwrap();
+    assert_eq!((last, state.last_seq), (100, 100), "the newest are there");
+    assert!(state.first_seq > 30 && state.bytes <= 1 << 20, "{state:?}");
+
+    // Another file: told with both values, and left as it is. Without a file nobody knows what is wanted.
+    let usual = Capacity::default();
+    let found = bus.provision(&usual, None).await.unwrap();
+    let settings: Vec<_> = found.differences.iter().map(|one| one.setting).collect();
+    assert_eq!(settings, ["max_bytes", "max_age"]);
+    let kept = api(&bus, "STREAM.INFO.WEFT_AUDIT", &Value::Null).await;
+    assert_eq!(kept["config"]["max_age"], json!(age_max.as_nanos()), "it was overwritten");
+    let clock = Clock::system();
+    let told = bus.diagnose(Some(&usual), &clock).await.differences;
+    assert_eq!(told, found.differences);
+    assert_eq!(bus.diagnose(None, &clock).await.differences, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mesh_of_an_earlier_version_is_upgraded_while_tasks_flow() {
+    let (mesh, mut coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let _node = mesh.node("n1").await;
+    coordinator.kill().await;
+    let bus = mesh.client.bus();
+    let pushes = "weft.push.*.*.*";
+    api(bus, "CONSUMER.DELETE.WEFT_LOG.gateway-push", &Value::Null).await;
+    let mut config = api(bus, "STREAM.INFO.WEFT_LOG", &Value::Null).await["config"].take();
+    let subjects = config["subjects"].as_array_mut().unwrap();
+    subjects.retain(|subject| *subject != json!(pushes));
+    subjects.push(json!("operators.own"));
+    config["duplicate_window"] = json!(300_000_000_000_u64);
+    api(bus, "STREAM.UPDATE.WEFT_LOG", &config).await;
+
+    let coordinator = mesh.coordinator("c2", true).await;
+    assert!(coordinator.said().contains("a setting on the server differs"));
+    let job = || {
+        let task = protocol::TaskId::parse("t1").unwrap();
+        let subject = bus.subjects().push(&Owner::default(), &task, "hook");
+        bus.store(Outgoing::new(subject, Headers::new(), "j".into()))
+    };
+    assert!(job().await.is_err(), "the stream has a place for webhooks");
+    let (is_over, now) = (AtomicBool::new(false), Clock::system().now());
+    let flow = async {
+        let mut tasks = Vec::new();
+        while !is_over.load(Ordering::Relaxed) || tasks.len() < 20 {
+            let task = mesh.submit("echo", json!("x")).await;
+            mesh.end_of(&task).await;
+            tasks.push(task);
+        }
+        tasks
+    };
+    let upgrade = async {
+        let skills = [Skill::parse("echo").unwrap()];
+        let plan = bus.plan_upgrade(None, &skills, now).await.unwrap();
+        let told: Vec<_> =
+            plan.changes.iter().map(|one| (one.setting, one.stays_because.is_none())).collect();
+        assert_eq!(told, [("subjects", true), ("duplicate_window", false)]);
+        assert!(!plan.changes[0].before.contains(pushes), "{plan:?}");
+        assert!(plan.changes[0].after.contains(pushes), "{plan:?}");
+        assert!(plan.missing.is_empty(), "{plan:?}");
+        assert!(job().await.is_err(), "a plan changes nothing");
+        bus.carry_out(&plan).await.unwrap();
+        job().await.unwrap();
+        is_over.store(true, Ordering::Relaxed);
+    };
+    let (tasks, ()) = tokio::join!(flow, upgrade);
+    for task in tasks {
+        assert_eq!(kinds(&mesh.entries(&task).await), ["completed"]);
+    }
+    let config = api(bus, "STREAM.INFO.WEFT_LOG", &Value::Null).await["config"].take();
+    assert!(config["subjects"].as_array().unwrap().contains(&json!("operators.own")));
+    assert_eq!(config["duplicate_window"], 300_000_000_000_u64);
+    let again = bus.plan_upgrade(None, &[], now).await.unwrap();
+    assert!(!again.has_work() && again.missing.is_empty(), "{again:?}");
 }
 
 /// More consumers than the server lists on one page.

@@ -14,6 +14,7 @@ pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod gateway;
 pub(crate) mod help;
+pub(crate) mod mesh;
 pub(crate) mod node;
 pub(crate) mod schema;
 pub(crate) mod task;
@@ -52,9 +53,10 @@ list! {
     approval::Approval,
     agent::Agent,
     dlq::Dlq,
-    schema::Schema,
     audit::Audit,
+    schema::Schema,
     doctor::Doctor,
+    mesh::Mesh,
     bench::Bench,
     completion::Completion,
     help::Help,

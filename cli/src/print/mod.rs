@@ -13,6 +13,7 @@ pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod entry;
 pub(crate) mod help;
+pub(crate) mod mesh;
 pub(crate) mod table;
 pub(crate) mod tasks;
 pub(crate) mod tree;

@@ -11,6 +11,8 @@ mod hostile;
 #[cfg(test)]
 mod limited;
 #[cfg(test)]
+mod mesh;
+#[cfg(test)]
 mod offline;
 #[cfg(test)]
 mod support;

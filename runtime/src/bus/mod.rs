@@ -22,6 +22,7 @@ mod pull;
 mod read;
 mod store;
 mod system;
+mod upgrade;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub use pull::{ConsumerFacts, PullError, Pulled, Puller};
 pub use read::{Page, ReadError, StoredMessage, StreamState};
 pub use store::{Outgoing, StoreError, Stored};
 pub use system::{ClientEvent, ClientEvents, ClientGone, ClientLink, RollCall, SystemBus};
+pub use upgrade::{Change, Upgrade};
 
 /// How long one request to JetStream may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -49,9 +49,6 @@ pub struct Difference {
     pub wanted: String,
 }
 
-/// What a provisioning run did and found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Provisioned {
 impl Difference {
     /// Whether the setting is one that operators choose per mesh: without the settings file nobody knows what is wanted.
     pub(super) fn is_chosen(&self, names: &Names) -> bool {
@@ -61,6 +58,9 @@ impl Difference {
     }
 }
 
+/// What a provisioning run did and found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Provisioned {
     /// What did not exist before.
     pub created: Vec<String>,
     /// What exists and differs.
@@ -253,6 +253,7 @@ pub(super) fn stream_config(spec: &StreamSpec) -> stream::Config {
         },
         num_replicas: spec.replicas,
         max_bytes: spec.bytes_max,
+        max_age: spec.age_max,
         max_message_size: spec.message_bytes_max,
         duplicate_window: spec.duplicate_window,
         allow_direct: true,
@@ -265,7 +266,6 @@ pub(super) fn stream_config(spec: &StreamSpec) -> stream::Config {
             headers_only: false,
         }),
         ..stream::Config::default()
-        max_age: spec.age_max,
     }
 }
 

@@ -121,7 +121,7 @@ pub(super) fn existence(diagnosis: &Diagnosis) -> Vec<Finding> {
         let found =
             format!("{what}: {setting} is {}, wanted {}", difference.found, difference.wanted);
         Finding::new("streams", Grade::Warning, found).todo(
-            "if nobody meant it, edit it with the nats command; weft never overwrites settings",
+            "weft mesh upgrade shows what adds and does it when told; weft never overwrites settings by itself",
         )
     }));
     if all.is_empty() && !diagnosis.leaderless.is_empty() {

@@ -1,0 +1,65 @@
+//! `weft mesh upgrade` on a real mesh: told before it is done, done when asked, refused where something would be lost.
+
+use std::time::Duration;
+
+use protocol::header::Headers;
+use runtime::bus::{Bus, BusSettings, Credentials, TlsFiles};
+use serde_json::{Value, json};
+
+use crate::support::Dev;
+
+/// Asks JetStream's own API.
+async fn api(bus: &Bus, subject: &str, body: String) -> Value {
+    let subject = format!("$JS.API.{subject}");
+    let limit = Duration::from_secs(5);
+    let answer = bus.ask(subject, &Headers::new(), body.into(), limit).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert!(answer["error"].is_null(), "{answer}");
+    answer
+}
+
+/// The settings of a stream, after a change to them.
+async fn settings(dev: &Dev, stream: &str, change: impl FnOnce(&mut Value)) -> Value {
+    let whereto = BusSettings {
+        servers: dev.fact("nats"),
+        credentials: Credentials::None,
+        tls: TlsFiles::default(),
+        role: "test".to_owned(),
+        subjects: protocol::subject::Subjects::default(),
+    };
+    let bus = Bus::connect(whereto).await.unwrap();
+    let info = format!("STREAM.INFO.{stream}");
+    let mut config = api(&bus, &info, String::new()).await["config"].take();
+    let before = config.clone();
+    change(&mut config);
+    if config != before {
+        api(&bus, &format!("STREAM.UPDATE.{stream}"), config.to_string()).await;
+    }
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_adds_is_shown_and_then_done_and_what_would_lose_something_is_left() {
+    let dev = Dev::start();
+    let said = dev.run(&["mesh", "upgrade"]);
+    assert!(said.err.contains("nothing differs"), "{said:?}");
+    settings(&dev, "WEFT_LOG", |config| config["duplicate_window"] = json!(60_000_000_000_u64))
+        .await;
+    let plan = dev.run(&["mesh", "upgrade", "-o", "json"]).json();
+    let change = json!({"what": "stream WEFT_LOG", "setting": "duplicate_window",
+        "before": "60000000000", "after": "120000000000"});
+    assert_eq!(plan, json!([change]));
+    let config = settings(&dev, "WEFT_LOG", |_| ()).await;
+    assert_eq!(config["duplicate_window"], 60_000_000_000_u64, "it was done without being asked");
+    let said = dev.run(&["mesh", "upgrade", "--apply"]);
+    assert!(said.code == 0 && said.out.contains("done"), "{said:?}");
+    let config = settings(&dev, "WEFT_LOG", |_| ()).await;
+    assert_eq!(config["duplicate_window"], 120_000_000_000_u64);
+
+    settings(&dev, "WEFT_LOG", |config| config["duplicate_window"] = json!(300_000_000_000_u64))
+        .await;
+    let said = dev.run(&["mesh", "upgrade", "--apply"]);
+    assert!(said.code == 1 && said.out.contains("left as it is"), "{said:?}");
+    let config = settings(&dev, "WEFT_LOG", |_| ()).await;
+    assert_eq!(config["duplicate_window"], 300_000_000_000_u64);
+}
