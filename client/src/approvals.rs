@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use protocol::approval::{ApprovalRequest, Decision, Ruling, Verdict};
+use protocol::approval::{ApprovalRequest, Decision, Level, Ruling, Verdict};
 use protocol::entry::{Entry, Event, Kind};
 use protocol::input::Input;
 use protocol::journal::Journaled;
@@ -49,9 +49,19 @@ pub struct Pending {
     pub until: Option<Timestamp>,
     /// Who may decide now; nobody named: anybody.
     pub deciders: Vec<String>,
+    /// Since when all of them may: when the last level that has come began.
+    pub addressed_since: Timestamp,
     /// When further people may decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escalates: Option<Timestamp>,
+}
+
+impl Pending {
+    /// Whether it is addressed to somebody now: they may decide.
+    #[must_use]
+    pub fn is_for(&self, name: &str) -> bool {
+        self.deciders.is_empty() || self.deciders.iter().any(|decider| decider == name)
+    }
 }
 
 /// The tasks that wait for a decision.
@@ -259,11 +269,11 @@ impl Client {
         let Some(asked) = pending_of(owner.clone(), task.clone(), &log, now) else {
             return Err(self.not_asked(owner, task, &log).await?);
         };
-        let hash = asked.request.hash;
+        let hash = asked.request.hash.clone();
         if let Some(looked_at) = choice.hash.filter(|looked_at| *looked_at != hash) {
             return Err(DecideError::Changed { task: task.clone(), current: hash, looked_at });
         }
-        if !asked.deciders.is_empty() && !asked.deciders.contains(&choice.by) {
+        if !asked.is_for(&choice.by) {
             let (by, deciders) = (choice.by, asked.deciders);
             return Err(DecideError::MayNot { task: task.clone(), by, deciders });
         }
@@ -353,11 +363,10 @@ fn pending_of(owner: Owner, task: TaskId, log: &TaskLog, now: Timestamp) -> Opti
     let since = log.waiting_since?;
     // Whoever asks may have looked at the clock before the task began to wait.
     let now = now.max(since);
-    let open = request
-        .chain
-        .iter()
-        .filter(|level| since.after(Duration::from_millis(level.after_ms)) <= now);
+    let begins = |level: &Level| since.after(Duration::from_millis(level.after_ms));
+    let open = request.chain.iter().filter(|level| begins(level) <= now);
     Some(Pending {
+        addressed_since: open.clone().map(begins).max().unwrap_or(since),
         task,
         owner,
         skill: log.origin.as_ref().map(|origin| origin.skill.clone()),

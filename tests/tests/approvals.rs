@@ -102,7 +102,11 @@ async fn chain_quorum_and_expiry_say_who_decides_and_until_when() {
     let chain = json!([{"approvers": ["ann"]}, {"approvers": ["eve"], "afterMs": 1500}]);
     let chained = pay(&mesh, &file, json!({"chain": chain})).await;
     let pending = asked(&mesh, &chained).await;
-    assert_eq!(pending.deciders, ["ann"]);
+    assert_eq!(
+        (pending.deciders.as_slice(), pending.addressed_since),
+        (&["ann".to_owned()][..], pending.since)
+    );
+    assert!(pending.is_for("ann") && !pending.is_for("eve"));
     let early = decide(&mesh, &chained, choice(Verdict::Approve, "eve")).await.unwrap_err();
     assert!(matches!(early, DecideError::MayNot { .. }), "{early}");
     // Who goes past the client is refused by a coordinator.
@@ -129,7 +133,11 @@ async fn chain_quorum_and_expiry_say_who_decides_and_until_when() {
     }
     wait_until("the second level", SOON, || async {
         let pending = asked(&mesh, &chained).await;
-        (pending.deciders == ["ann", "eve"]).then_some(())
+        (pending.deciders == ["ann", "eve"]).then(|| {
+            let waited = pending.addressed_since.since(pending.since);
+            assert_eq!(waited, Duration::from_millis(1500));
+            assert!(pending.is_for("eve"));
+        })
     })
     .await;
     let outcome = decide(&mesh, &chained, choice(Verdict::Approve, "eve")).await.unwrap();

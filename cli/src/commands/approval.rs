@@ -36,6 +36,9 @@ struct List {
     /// Only this owner's
     #[arg(long)]
     owner: Option<Owner>,
+    /// Only what this person may decide about now, an escalation included
+    #[arg(long = "for", value_name = "NAME")]
+    addressed_to: Option<String>,
     /// At most so many
     #[arg(long, default_value_t = 100)]
     limit: usize,
@@ -113,7 +116,10 @@ impl List {
     async fn run(self) -> Result<(), Failure> {
         let Session { client, mut printer, .. } = Session::open(&self.client).await?;
         let now = Clock::system().now();
-        let found = client.approvals(self.owner.as_ref(), self.limit, now).await?;
+        let mut found = client.approvals(self.owner.as_ref(), self.limit, now).await?;
+        if let Some(name) = &self.addressed_to {
+            found.pending.retain(|one| one.is_for(name));
+        }
         Ok(approvals::list(&mut printer, &found, now)?)
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn list(
                 "ACTION",
                 "HASH",
                 "MAY DECIDE",
+                "SINCE",
                 "WAITS",
                 "UNTIL",
             ];
@@ -62,6 +63,7 @@ fn row(one: &Pending, now: Timestamp) -> Vec<String> {
         beginning(&one.request.action.to_string(), ACTION_CHARS),
         one.request.hash.chars().take(HASH_CHARS).collect(),
         deciders,
+        ago(one.addressed_since, now),
         ago(one.since, now),
         one.until.map_or_else(|| "-".to_owned(), |until| until.to_string()),
     ]
