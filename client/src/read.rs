@@ -96,14 +96,15 @@ impl Client {
     /// # Errors
     /// See [`TaskError`].
     pub async fn submitted(&self, origin: &Origin) -> Result<Option<Message>, TaskError> {
-        let stored = match origin.source.queue {
-            Queue::Inbox => {
-                let found = self.at(&self.bus.names().inbox, origin.source.sequence).await?;
-                found.filter(|message| message.at == origin.submitted_at)
-            }
-            Queue::Run => self.at(&self.bus.names().log, origin.source.sequence).await?,
+        // In an inbox that was set back, a sequence is given again.
+        let (stream, given_again) = match origin.source.queue {
+            Queue::Inbox => (&self.bus.names().inbox, true),
+            Queue::Run => (&self.bus.names().log, false),
         };
-        Ok(stored.as_ref().and_then(decode))
+        let stored = self.at(stream, origin.source.sequence).await?;
+        let is_its_own =
+            |message: &StoredMessage| !given_again || message.at == origin.submitted_at;
+        Ok(stored.filter(is_its_own).as_ref().and_then(decode))
     }
 
     /// The id of the submission that stands now where a task's own stood, if the inbox was set back since. `first` is
