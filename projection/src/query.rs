@@ -70,6 +70,20 @@ fn is_tallied(query: &Query) -> bool {
         && query.changed_since.is_none()
 }
 
+/// Tasks of a skill, beyond which the newest of them are found faster among all tasks of the owner.
+const SKILL_TASKS_MAX: i64 = 20_000;
+
+/// Where to look. The newest tasks of a common skill are among the newest of all; those of a rare one may be anywhere
+/// among a million, and are all read and sorted instead. `total` is how many there are.
+fn table(query: &Query, total: i64) -> &'static str {
+    let by_skill = query.skill.is_some() || query.skills.is_some();
+    if by_skill && query.owner.is_some() && is_tallied(query) && total <= SKILL_TASKS_MAX {
+        "task INDEXED BY task_by_skill"
+    } else {
+        "task"
+    }
+}
+
 /// The place of a cursor: `<ms>.<owner>.<task>`; none of the three holds a dot.
 fn place(query: &Query) -> Result<Option<(i64, &str, &str)>, QueryError> {
     let Some(cursor) = &query.cursor else { return Ok(None) };
@@ -108,7 +122,8 @@ impl Projection {
         let sql = format!(
             "SELECT owner, id, skill, context, state, waiting_for, attempts, node, parent, submitted_at, changed_at,
                  error, generation
-             FROM task WHERE {} ORDER BY changed_at DESC, owner DESC, id DESC LIMIT {}",
+             FROM {} WHERE {} ORDER BY changed_at DESC, owner DESC, id DESC LIMIT {}",
+            table(query, total),
             page.0,
             limit + 1
         );
@@ -144,4 +159,73 @@ fn read(row: &rusqlite::Row<'_>) -> Result<Row, rusqlite::Error> {
         error: row.get(11)?,
         generation: row.get::<_, i64>(12).map(|at| u64::try_from(at).unwrap_or(0))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rare_skill_of_an_owner_has_a_way_of_its_own() {
+        let word = |text: &str| Some(text.to_owned());
+        let skill = Query { owner: word("acme"), skill: word("echo"), ..Query::default() };
+        let skills = Query { skill: None, skills: Some(vec!["echo".to_owned()]), ..skill.clone() };
+        for (query, total, own) in [
+            (&skill, 0, true),
+            (&skill, SKILL_TASKS_MAX, true),
+            (&skill, SKILL_TASKS_MAX + 1, false),
+            (&skills, 7, true),
+            (&Query { owner: None, ..skill.clone() }, 7, false),
+            (&Query { skill: None, ..skill.clone() }, 7, false),
+            (&Query { context_id: word("c"), ..skill.clone() }, 7, false),
+        ] {
+            assert_eq!(table(query, total).contains("task_by_skill"), own, "{query:?}, {total}");
+        }
+    }
+
+    #[test]
+    fn every_way_finds_the_same_and_there_is_an_index_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Projection::open(&folder.path().join("tasks.sqlite")).unwrap();
+        let row = |at: i64| Row {
+            owner: "acme".to_owned(),
+            id: format!("t{at:03}"),
+            skill: if at % 10 == 3 { "rare" } else { "echo" }.to_owned(),
+            context_id: format!("t{at:03}"),
+            state: TaskState::Submitted,
+            waiting_for: None,
+            attempts: 0,
+            node: None,
+            parent: None,
+            submitted_at: Timestamp::from_millis(at),
+            changed_at: Timestamp::from_millis(at),
+            error: None,
+            generation: 0,
+        };
+        let changes: Vec<_> =
+            (0..100).map(|at| crate::Change::Submitted(Box::new(row(at)))).collect();
+        store.position(crate::Feed::Inbox, "now").unwrap();
+        store.apply(crate::Feed::Inbox, &changes, 100).unwrap();
+        let word = |text: &str| Some(text.to_owned());
+        let mut query =
+            Query { owner: word("acme"), skill: word("rare"), limit: Some(4), ..Query::default() };
+        let mut found = Vec::new();
+        loop {
+            let page = store.list(&query).unwrap();
+            assert_eq!(page.total, 10);
+            found.extend(page.tasks.into_iter().map(|row| row.changed_at.millis()));
+            query.cursor = page.next;
+            if query.cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, [93, 83, 73, 63, 53, 43, 33, 23, 13, 3]);
+        let reader = store.reader.lock().unwrap();
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT id FROM {} WHERE owner = 'acme' AND skill = 'rare'",
+            table(&query, 10)
+        );
+        let plan: String = reader.query_row(&sql, [], |row| row.get(3)).unwrap();
+        assert!(plan.contains("owner=? AND skill=?"), "{plan}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::rounds::Rounds;
 use crate::row::{Change, Moved};
 
 /// The layout of the table. Another one means that the file is thrown away and made again.
-const LAYOUT: i64 = 3;
+const LAYOUT: i64 = 4;
 const TABLES: &str = "
     CREATE TABLE task (
         owner TEXT NOT NULL, id TEXT NOT NULL, skill TEXT NOT NULL, context TEXT NOT NULL,
@@ -26,6 +26,8 @@ const TABLES: &str = "
     ) WITHOUT ROWID;
     CREATE INDEX task_by_change ON task (changed_at, owner, id);
     CREATE INDEX task_by_owner ON task (owner, changed_at, id);
+    -- Without the time of change: a task's skill stays, so that only new tasks pay for it.
+    CREATE INDEX task_by_skill ON task (owner, skill);
     CREATE INDEX task_by_context ON task (owner, context) WHERE context <> id;
     CREATE INDEX task_by_parent ON task (owner, parent) WHERE parent IS NOT NULL;
     CREATE INDEX task_by_state ON task (owner, state, changed_at, id);
