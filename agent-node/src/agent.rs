@@ -90,6 +90,9 @@ pub struct About {
     pub input_modes: Vec<String>,
     /// Media types it writes; JSON and plain text when it says none.
     pub output_modes: Vec<String>,
+    /// Whether its results may be direct replies, by [`Context::reply_directly`]: clients that stream are then shown the task
+    /// only once it is clear that there is one.
+    pub replies: bool,
 }
 
 /// Code that serves a skill, typed.

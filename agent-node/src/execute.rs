@@ -346,7 +346,7 @@ async fn run_agent(
     }
     let output = ran?;
     served.check_output(&output).map_err(refused)?;
-    parts::store_large(scribe, output).await
+    parts::store_large(scribe, context.finished(output)).await
 }
 
 /// After which time the attempt is ended by force, and whether that is the task's deadline.

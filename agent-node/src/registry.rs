@@ -165,6 +165,7 @@ impl Registry {
             output_schema: served.agent.output_schema(),
             on_message: served.terms.on_message,
             order: served.terms.order,
+            replies: about.replies,
             cancel_grace_ms: u64::try_from(served.terms.cancel_grace.as_millis()).ok(),
             slots: u32::try_from(served.terms.concurrency).unwrap_or(u32::MAX),
             running: u32::try_from(slots.running()).unwrap_or(u32::MAX),

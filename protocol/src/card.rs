@@ -208,6 +208,9 @@ pub struct Registration {
     /// What keeps its order among the tasks.
     #[serde(default)]
     pub order: Order,
+    /// Whether its results may be direct replies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replies: bool,
     /// How long a canceled attempt may take to end by itself, in ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_grace_ms: Option<u64>,

@@ -3,29 +3,83 @@
 //! `camelCase` out, `camelCase` and `snake_case` in, unknown fields ignored (A2A 1.0, section 5). A part
 //! is exactly one of text, raw bytes, URL or data; the type cannot hold anything else.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use serde::de::{self, Unexpected, Visitor};
 use serde::ser::SerializeMap as _;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// The scheme of a URL that names an object in Weft's own object store: `weft-object:<name>`.
 pub const OBJECT_SCHEME: &str = "weft-object:";
 /// The key of a referring part's metadata that says as what the object was held: `text`, `raw` or `data`.
 pub const OBJECT_CONTENT: &str = "weft/content";
+/// The key in the metadata of a result's first part that makes it a direct reply: an A2A client is answered with a message
+/// rather than with the task.
+pub const REPLY: &str = "weft/reply";
 
 /// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub enum Role {
     /// The submitter.
     #[default]
-    #[serde(rename = "ROLE_USER", alias = "user")]
+    #[serde(rename = "ROLE_USER")]
     User,
     /// The agent.
-    #[serde(rename = "ROLE_AGENT", alias = "agent")]
+    #[serde(rename = "ROLE_AGENT")]
     Agent,
+}
+
+/// ProtoJSON reads an enum by name or by number.
+impl<'de> Deserialize<'de> for Role {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RoleVisitor)
+    }
+}
+
+struct RoleVisitor;
+
+impl Visitor<'_> for RoleVisitor {
+    type Value = Role;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ROLE_USER (1) or ROLE_AGENT (2)")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Role, E> {
+        match name {
+            "ROLE_USER" | "user" => Ok(Role::User),
+            "ROLE_AGENT" | "agent" => Ok(Role::Agent),
+            _ => Err(E::invalid_value(Unexpected::Str(name), &self)),
+        }
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Role, E> {
+        match number {
+            1 => Ok(Role::User),
+            2 => Ok(Role::Agent),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Role, E> {
+        match u64::try_from(number) {
+            Ok(number) => self.visit_u64(number),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+        }
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Role, E> {
+        match number {
+            1.0 => Ok(Role::User),
+            2.0 => Ok(Role::Agent),
+            _ => Err(E::invalid_value(Unexpected::Float(number), &self)),
+        }
+    }
 }
 
 /// What a part holds.
@@ -92,6 +146,22 @@ impl Part {
             Content::Text(_) | Content::Raw(_) | Content::Data(_) => None,
         }
     }
+}
+
+/// A result, marked as a direct reply.
+#[must_use]
+pub fn as_reply(mut result: Vec<Part>) -> Vec<Part> {
+    if let Some(first) = result.first_mut() {
+        first.metadata.get_or_insert_default().insert(REPLY.to_owned(), Value::Bool(true));
+    }
+    result
+}
+
+/// Whether a result is a direct reply.
+#[must_use]
+pub fn is_reply(result: &[Part]) -> bool {
+    let facts = result.first().and_then(|part| part.metadata.as_ref());
+    facts.and_then(|facts| facts.get(REPLY)) == Some(&Value::Bool(true))
 }
 
 /// [`Part`] with a field per kind, as it is read.
@@ -276,6 +346,34 @@ mod tests {
             json!({"messageId": "m", "contextId": "c", "role": "ROLE_USER",
                 "parts": [{"raw": "aGk=", "mediaType": "x/y"}]})
         );
+    }
+
+    #[test]
+    fn a_role_is_read_by_name_and_by_number_and_written_by_name() {
+        for (wire, expected) in [
+            (json!("ROLE_USER"), Some(Role::User)),
+            (json!("agent"), Some(Role::Agent)),
+            (json!(1), Some(Role::User)),
+            (json!(2), Some(Role::Agent)),
+            (json!(2.0), Some(Role::Agent)),
+            (json!(1.5), None),
+            (json!("ROLE_UNSPECIFIED"), None),
+            (json!(0), None),
+            (json!(-1), None),
+            (json!(3), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(serde_json::from_value::<Role>(wire.clone()).ok(), expected, "{wire}");
+        }
+        assert_eq!(json!(Role::Agent), json!("ROLE_AGENT"));
+    }
+
+    #[test]
+    fn a_reply_is_a_result_that_says_so() {
+        let result = || vec![Part::text("a"), Part::text("b")];
+        assert!(!is_reply(&result()) && !is_reply(&[]));
+        assert!(is_reply(&as_reply(result())) && as_reply(Vec::new()).is_empty());
+        assert_eq!(value_of(&as_reply(vec![Part::text("a")])), json!("a"));
     }
 
     #[test]

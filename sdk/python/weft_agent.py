@@ -129,6 +129,14 @@ class Parts(list):
     """A result of several A2A parts, such as `Parts([{"text": "a"}, {"data": {}}])`."""
 
 
+class Reply(Parts):
+    """A direct reply, of one value or of `Parts`: whoever talks A2A is answered with a message, as if there were no task. Say
+    `serve(..., replies=True)`, or clients that stream are shown the task."""
+
+    def __init__(self, value):
+        super().__init__(value if isinstance(value, Parts) else [_part(value)])
+
+
 class Context:
     """One task: what is known about it, and what can be said while it runs."""
 
@@ -139,6 +147,7 @@ class Context:
         self.owner = line["owner"]
         self.attempt = line["attempt"]
         self.context_id = line["contextId"]
+        self.message_id = line.get("messageId", "")
         self.deadline = line["deadline"]
         self.idempotency_key = line["idempotencyKey"]
         self.input = line["input"]
@@ -355,17 +364,17 @@ def skill(name):
 
 
 def serve(functions=None, name=None, description=None, version=None, tags=None, examples=None,
-          input_modes=None, output_modes=None):
+          input_modes=None, output_modes=None, replies=None):
     """Does tasks until the node closes the connection.
 
     `functions`: one function for every skill, or a dict of them by skill; without it, those that
     `@skill` has registered. They take the input, or the input and a `Context`. The rest is for
-    the agent card; modes are media types.
+    the agent card; modes are media types. `replies`: whether results may be a `Reply`.
     """
     functions = _functions if functions is None else functions
     wire = _Wire()
     about = {"name": name, "description": description, "version": version, "tags": tags,
-             "examples": examples, "inputModes": input_modes, "outputModes": output_modes}
+             "examples": examples, "inputModes": input_modes, "outputModes": output_modes, "replies": replies}
     hello = {"type": "hello", "protocol": PROTOCOL}
     wire.write(dict(hello, **{key: value for key, value in about.items() if value is not None}))
     while True:
@@ -405,7 +414,8 @@ def _run(functions, context):
     finally:
         sys.stdout.flush()
     if isinstance(result, Parts):
-        return {"type": "result", "task": context.task, "parts": result}
+        line = {"type": "result", "task": context.task, "parts": result}
+        return dict(line, reply=True) if isinstance(result, Reply) else line
     return {"type": "result", "task": context.task, "output": result}
 
 

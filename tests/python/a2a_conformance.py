@@ -284,6 +284,27 @@ async def chunks_come_in_order_and_then_the_end(binding):
 
 
 @in_each
+async def a_direct_reply_is_a_message_and_a_stream_of_one(binding):
+    context = f"reply-{uuid.uuid4()}"
+    for play in ("message-response", "stream-002"):
+        asked = message(play, contextId=context)
+        sent = await binding.call("send", asked)
+        streamed = await all_of(binding.events("stream", asked))
+        assert not sent.get("task") and len(streamed) == 1, (sent, streamed)
+        for reply in (sent["message"], streamed[0]["message"]):
+            assert reply["messageId"] and reply["role"] == "ROLE_AGENT", reply
+            assert reply["contextId"] == context and not reply.get("taskId"), reply
+            [part] = reply["parts"]
+            assert part["text"] == "Direct message response" and not part.get("metadata"), part
+    task = await binding.call("get", {"id": reply["metadata"]["weft/task"]})
+    assert state(task) == "COMPLETED" and task["contextId"] == context, task
+    at_once = asked | {"configuration": {"returnImmediately": True}}
+    assert (await binding.call("send", at_once))["task"]["id"], "who does not wait gets the task"
+    events = await all_of(binding.events("stream", message("stream-001")))
+    assert "task" in events[0] and state(events[-1]["statusUpdate"]) == "COMPLETED", events
+
+
+@in_each
 async def every_subscriber_hears_the_same(binding):
     task = await waiting(binding)
     subscribe = {"id": task["id"]}
@@ -436,6 +457,18 @@ async def unknown_fields_are_ignored_and_snake_case_is_read(rpc, rest):
         request["configuration"] = {"history_length": 0}
         task = (await binding.call("send", request))["task"]
         assert state(task) == "COMPLETED" and not task.get("history"), task
+
+
+@demand
+async def enums_are_read_by_name_and_by_number(rpc, rest):
+    for binding in (rpc, rest):
+        task = (await binding.call("send", message("complete-task", role=1)))["task"]
+        assert task["history"][0]["role"] == "ROLE_USER", task
+        for wrong in (0, 2, 9, "ROLE_UNSPECIFIED"):
+            await refused(*PARAMS, binding.call("send", message("complete-task", role=wrong)))
+        for status in (3, "TASK_STATE_COMPLETED", "completed"):
+            listed = await binding.call("list", {"status": status})
+            assert {state(task) for task in listed["tasks"]} <= {"COMPLETED"}, listed
 
 
 @demand

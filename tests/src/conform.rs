@@ -37,6 +37,7 @@ enum Play {
     Input,
     Credentials,
     Reject,
+    Reply,
     Fail,
     Complete,
 }
@@ -47,6 +48,7 @@ const PLAYS: &[(&str, Play)] = &[
     ("test-resubscribe", Play::Delay),
     ("tck-stream-artifact-chunked", Play::Chunks),
     ("tck-stream-artifact-file", Play::File),
+    ("tck-stream-002", Play::Reply),
     ("tck-stream", Play::Text),
     ("tck-artifact-file-url", Play::Url),
     ("tck-artifact-file", Play::File),
@@ -54,6 +56,7 @@ const PLAYS: &[(&str, Play)] = &[
     ("tck-artifact-text", Play::Text),
     ("tck-input-required", Play::Input),
     ("tck-auth-required", Play::Credentials),
+    ("tck-message-response", Play::Reply),
     ("tck-reject-task", Play::Reject),
     ("tck-fail", Play::Fail),
 ];
@@ -68,6 +71,7 @@ impl AnyAgent for Conform {
             description: "Behaves as the beginning of the message's id asks.".to_owned(),
             version: "1".to_owned(),
             tags: vec!["drill".to_owned()],
+            replies: true,
             ..About::default()
         }
     }
@@ -125,6 +129,10 @@ async fn play_it(context: &Context, play: Play, input: &[Part]) -> Result<Vec<Pa
         Play::Reject => {
             let fault = Fault::new(code::INVALID_INPUT, "rejected");
             return Err(Stop::Failed { failure: Failure::Permanent, fault });
+        }
+        Play::Reply => {
+            context.reply_directly();
+            vec![Part::text("Direct message response")]
         }
         Play::Fail => return Err(Stop::permanent("failed")),
     })

@@ -38,6 +38,7 @@ impl AnyAgent for Echo {
             examples: vec!["hello".to_owned()],
             input_modes: vec![ANY_MEDIA_TYPE.to_owned()],
             output_modes: vec![ANY_MEDIA_TYPE.to_owned()],
+            ..About::default()
         }
     }
 

@@ -24,12 +24,12 @@ pub use interrupt::Interrupted;
 pub use step::{Begun, OpenStep};
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, Fault, code};
-use protocol::message::Message;
+use protocol::message::{self, Message, Part};
 use protocol::submission::TraceContext;
 use protocol::task::Artifact;
 use protocol::{Owner, Skill, TaskId, Timestamp};
@@ -68,6 +68,8 @@ pub struct Context {
     cancel: CancellationToken,
     around: Around,
     message_id: String,
+    /// Whether the result is a direct reply.
+    replies: AtomicBool,
     /// How far the calls have come; locked while one is under way.
     place: Mutex<turn::Place>,
     /// Whether a call of this attempt has set something aside and not settled it.
@@ -90,6 +92,7 @@ impl Context {
             cancel,
             around: Around::default(),
             message_id: String::new(),
+            replies: AtomicBool::new(false),
             place: Mutex::default(),
             unsettled: AtomicBool::new(false),
         }
@@ -112,6 +115,18 @@ impl Context {
     #[must_use]
     pub fn message_id(&self) -> &str {
         &self.message_id
+    }
+
+    /// Says that the result is a direct reply: an A2A client is answered with a message, as if there were no task. The task is
+    /// stored and listed as any other. Meant for results that come at once and with nothing said before them; agents
+    /// that do this say so in [`About::replies`](crate::agent::About), or clients that stream are shown the task.
+    pub fn reply_directly(&self) {
+        self.replies.store(true, Ordering::Relaxed);
+    }
+
+    /// The result as it goes into the log.
+    pub(crate) fn finished(&self, output: Vec<Part>) -> Vec<Part> {
+        if self.replies.load(Ordering::Relaxed) { message::as_reply(output) } else { output }
     }
 
     /// The task.

@@ -42,6 +42,7 @@ fn agent(text: &str) -> Registration {
         input_schema: None,
         output_schema: None,
         on_message: OnMessage::default(),
+        replies: false,
         order: Order::default(),
         cancel_grace_ms: None,
         slots: slots.parse().unwrap(),

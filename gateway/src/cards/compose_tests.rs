@@ -19,6 +19,7 @@ fn agent(text: &str, started: i64, name: &str) -> Registration {
         input_schema: None,
         output_schema: None,
         on_message: protocol::card::OnMessage::default(),
+        replies: false,
         order: protocol::card::Order::default(),
         cancel_grace_ms: None,
         slots: 4,

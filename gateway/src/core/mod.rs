@@ -15,6 +15,7 @@ mod once;
 mod parts;
 mod push;
 mod read;
+mod reply;
 mod send;
 mod standing;
 mod stream;

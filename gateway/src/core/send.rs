@@ -12,6 +12,7 @@ use crate::a2a::error::Error;
 use crate::a2a::request::SendMessageRequest;
 use crate::a2a::response::SendMessageResponse;
 use crate::core::call::Call;
+use crate::core::reply;
 use crate::core::standing::latest;
 use crate::core::stream;
 use crate::core::submit::Sent;
@@ -40,11 +41,13 @@ impl Core {
         let configuration = request.configuration.as_ref();
         let immediately = configuration.is_some_and(|one| one.return_immediately);
         let limit = if immediately { Duration::ZERO } else { SEND_WAIT_MAX };
+        let may_be_reply = !immediately && begins(&request);
         let Answered { task, is_cut_short } = self.send_within(call, request, limit).await?;
         if is_cut_short {
             return Err(Error::GoesOn { task: task.id, why: "this gateway stops".to_owned() });
         }
-        Ok(SendMessageResponse::Task(task))
+        let reply = if may_be_reply { reply::of(&task) } else { None };
+        Ok(reply.map_or(SendMessageResponse::Task(task), SendMessageResponse::Message))
     }
 
     /// Sends a message, and waits for its task for `limit` at most, whatever the request says about that.
@@ -81,8 +84,11 @@ impl Core {
         let viewer = call.viewer()?;
         let mut sent = self.submit(call, request).await?;
         self.date(&mut sent).await?;
-        let Sent { standing, follower, narrator, .. } = sent;
-        let events = stream::behind_snapshot(standing.view(latest), narrator, follower);
+        let Sent { standing, follower, narrator, said, .. } = sent;
+        let mut events = stream::behind_snapshot(standing.view(latest), narrator, follower);
+        if said.is_none() && reply::may_come(&*self.agents.now().await?, &standing.skill) {
+            events = reply::or_task(events);
+        }
         Ok(self.files.stream(viewer, events))
     }
 
@@ -112,6 +118,12 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Whether a message begins a task, rather than saying something to one.
+fn begins(request: &SendMessageRequest) -> bool {
+    let named = request.message.as_ref().and_then(|message| message.task_id.as_deref());
+    named.is_none_or(str::is_empty)
 }
 
 impl Sent {

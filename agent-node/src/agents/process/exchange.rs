@@ -297,7 +297,12 @@ impl Conversation<'_> {
                 let stored = self.context.artifact(artifact, append, last_chunk);
                 stored.await.map_err(NoAnswer::Stop)?;
             }
-            FromProgram::Result(result) => self.answer = Some(Ok(result.parts)),
+            FromProgram::Result(result) => {
+                if result.reply {
+                    self.context.reply_directly();
+                }
+                self.answer = Some(Ok(result.parts));
+            }
             FromProgram::Error(error) => {
                 let (failure, fault) = error.failure();
                 self.answer = Some(Err(Stop::Failed { failure, fault }));
@@ -452,6 +457,7 @@ fn task_line(context: &Context, parts: &[Part]) -> Result<Vec<u8>, Stop> {
         owner: context.owner(),
         attempt: context.attempt(),
         context_id: context.context_id(),
+        message_id: context.message_id(),
         deadline: context.deadline(),
         idempotency_key: context.task().as_str(),
         input: &value_of(parts),

@@ -44,6 +44,9 @@ pub enum ToProgram<'a> {
         attempt: u32,
         /// The conversation.
         context_id: &'a str,
+        /// The id that the submitter gave the message; left out when it gave none.
+        #[serde(skip_serializing_if = "str::is_empty")]
+        message_id: &'a str,
         /// When the attempt will be ended by force.
         deadline: Option<Timestamp>,
         /// The same for every attempt: what makes effects elsewhere idempotent.
@@ -141,6 +144,9 @@ pub struct Hello {
     /// Media types it writes.
     #[serde(default)]
     pub output_modes: Vec<String>,
+    /// Whether its results may be direct replies.
+    #[serde(default)]
+    pub replies: bool,
 }
 
 /// How important a log line is.
@@ -162,6 +168,8 @@ pub enum LogLevel {
 pub struct ResultLine {
     /// The parts.
     pub parts: Vec<Part>,
+    /// Whether it is a direct reply: a message rather than what a task was for.
+    pub reply: bool,
     /// The task.
     pub task: Option<String>,
 }
@@ -171,6 +179,8 @@ struct ResultWire {
     #[serde(default, deserialize_with = "present")]
     output: Option<Value>,
     parts: Option<Vec<Part>>,
+    #[serde(default)]
+    reply: bool,
     task: Option<String>,
 }
 
@@ -253,7 +263,7 @@ impl TryFrom<ResultWire> for ResultLine {
         if parts.is_empty() || parts.len() > PARTS_MAX {
             return Err(format!("a result has 1 to {PARTS_MAX} parts, not {}", parts.len()));
         }
-        Ok(Self { parts, task: wire.task })
+        Ok(Self { parts, reply: wire.reply, task: wire.task })
     }
 }
 

@@ -12,12 +12,13 @@ fn read(line: &str) -> FromProgram {
 fn what_is_written_is_append_only() {
     let (task, skill, owner) =
         (TaskId::from_sequence(17), Skill::parse("echo").unwrap(), Owner::parse("acme").unwrap());
-    let line = ToProgram::Task {
+    let mut line = ToProgram::Task {
         task: &task,
         skill: &skill,
         owner: &owner,
         attempt: 2,
         context_id: "c",
+        message_id: "",
         deadline: Some(Timestamp::from_millis(0)),
         idempotency_key: "s17",
         input: &json!("hi"),
@@ -30,6 +31,10 @@ fn what_is_written_is_append_only() {
             + r#""parts":[{"text":"hi"}]}"#
             + "\n";
     assert_eq!(String::from_utf8(line.write().unwrap()).unwrap(), text);
+    let ToProgram::Task { message_id, .. } = &mut line else { unreachable!() };
+    *message_id = "m";
+    let text = text.replace(r#""contextId":"c","#, r#""contextId":"c","messageId":"m","#);
+    assert_eq!(String::from_utf8(line.write().unwrap()).unwrap(), text);
     assert_eq!(
         ToProgram::Cancel { task: &task }.write().unwrap(),
         b"{\"type\":\"cancel\",\"task\":\"s17\"}\n"
@@ -38,7 +43,7 @@ fn what_is_written_is_append_only() {
 
 #[test]
 fn every_line_is_read_and_unknown_fields_are_ignored() {
-    let result = |parts| FromProgram::Result(ResultLine { parts, task: None });
+    let result = |parts| FromProgram::Result(ResultLine { parts, reply: false, task: None });
     for (line, expected) in [
         (
             r#"{"type":"hello","protocol":1,"version":"2","later":{},"tags":["text"],"inputModes":["text/plain"]}"#,
@@ -58,6 +63,14 @@ fn every_line_is_read_and_unknown_fields_are_ignored() {
         ),
         (r#"{"type":"result","output":"a"}"#, result(vec![Part::text("a")])),
         (r#"{"type":"result","output":null}"#, result(vec![Part::data(json!(null))])),
+        (
+            r#"{"type":"result","output":"a","reply":true}"#,
+            FromProgram::Result(ResultLine {
+                parts: vec![Part::text("a")],
+                reply: true,
+                task: None,
+            }),
+        ),
         (r#" {"type":"result","parts":[{"text":"a"}]} "#, result(vec![Part::text("a")])),
         (
             r#"{"type":"log","message":"m"}"#,
@@ -184,7 +197,7 @@ fn the_lines_in_the_documentation_are_true() {
             from_program += 1;
         }
     }
-    assert_eq!((from_node, from_program), (8, 12));
+    assert_eq!((from_node, from_program), (8, 13));
     let replies = [
         Reply {
             id: 1,
@@ -210,6 +223,7 @@ fn the_lines_in_the_documentation_are_true() {
         owner: &owner,
         attempt: 1,
         context_id: "s17",
+        message_id: "m1",
         deadline: Some(Timestamp::parse("2026-01-31T12:00:00Z").unwrap()),
         idempotency_key: "s17",
         input: &json!("hello"),

@@ -65,6 +65,7 @@ struct Described {
     examples: Vec<String>,
     input_modes: Vec<String>,
     output_modes: Vec<String>,
+    replies: bool,
 }
 
 impl ProcessAgent {
@@ -88,6 +89,7 @@ impl ProcessAgent {
                 examples: settings.examples.clone(),
                 input_modes: settings.input_modes.clone(),
                 output_modes: settings.output_modes.clone(),
+                replies: settings.replies,
             },
             input_schema: checked.input_schema,
             output_schema: checked.output_schema,
@@ -118,6 +120,7 @@ impl AnyAgent for ProcessAgent {
             examples: list(&own.examples, hello.examples),
             input_modes: list(&own.input_modes, hello.input_modes),
             output_modes: list(&own.output_modes, hello.output_modes),
+            replies: own.replies || hello.replies,
         }
     }
 

@@ -103,6 +103,9 @@ pub struct ProcessSettings {
     /// Media types it writes.
     #[serde(default)]
     pub output_modes: Vec<String>,
+    /// Whether its results may be direct replies; by default what its `hello` says.
+    #[serde(default)]
+    pub replies: bool,
     /// What it takes.
     pub input_schema: Option<SchemaSource>,
     /// What it gives.
@@ -131,6 +134,7 @@ impl ProcessSettings {
             examples: Vec::new(),
             input_modes: Vec::new(),
             output_modes: Vec::new(),
+            replies: false,
             input_schema: None,
             output_schema: None,
         }
