@@ -62,13 +62,14 @@ PLAYS = [
     ("tck-stream-artifact-text", streamed("Streamed text content")),
     ("tck-stream-ordering-001", streamed("Ordered output")),
     ("tck-stream-001", streamed("Stream hello from TCK")),
-    ("tck-stream-002", lambda _: Reply("Stream message-only response")),
+    ("tck-stream-002", lambda _: Reply("Direct message response")),
     ("tck-stream-003", streamed("Stream task lifecycle")),
     ("tck-message-response", lambda _: Reply("Direct message response")),
     ("tck-input-required", lambda ctx: ctx.ask("input", "What else?") or "Thanks"),
     ("tck-auth-required", lambda ctx: ctx.ask("who", "Who are you?", auth=True) or "Thanks"),
     ("tck-reject-task", rejected),
     ("tck-task-failure", failed),
+    ("tck-fail", failed),
 ]
 
 
