@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -53,6 +54,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// Fetches a large value; `None` when there is none of this name.
     fn get_object<'a>(&'a self, name: &'a str)
     -> BoxFuture<'a, Result<Option<Bytes>, AppendError>>;
+
+    /// Waits until it is worth asking again.
+    fn rest(&self, wait: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep(wait))
+    }
 }
 
 /// A ledger in memory.

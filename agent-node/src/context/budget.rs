@@ -126,8 +126,16 @@ impl Context {
     }
 
     /// Before the task ends: what children did not use that it went on without is not the task's to count.
-    pub(crate) async fn take_back(&self) -> Result<(), Stop> {
-        if self.has_grant() { self.settle_children().await } else { Ok(()) }
+    ///
+    /// # Errors
+    /// [`Stop::Fenced`] when the task belongs to another worker.
+    pub async fn take_back(&self) -> Result<(), Stop> {
+        if !self.has_grant() {
+            return Ok(());
+        }
+        // A refund whose future was dropped may be stored.
+        self.scribe.settle().await?;
+        self.settle_children().await
     }
 
     /// Looks after children that the task went on without: what they did not use is left again once they have ended.
@@ -147,7 +155,7 @@ impl Context {
             if ends.iter().all(Option::is_some) {
                 break;
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            self.scribe.ledger().rest(LOOK_AGAIN).await;
         }
         Ok(())
     }

@@ -157,7 +157,7 @@ impl Context {
             if ends.iter().flatten().count() >= counted.len() {
                 return Ok(ends);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            self.scribe.ledger().rest(LOOK_AGAIN).await;
         }
         let message = "the end of a child that is in the log cannot be read yet";
         Err(super::transient(Fault::new(code::BUS_UNAVAILABLE, message)))
