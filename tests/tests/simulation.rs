@@ -9,11 +9,11 @@ use std::ops::Range;
 
 use protocol::entry::Kind;
 use protocol::lifecycle::{ARROWS, Phase};
-use weft_tests::sim::{Sabotage, simulate, trace};
+use weft_tests::sim::{KINDS, Sabotage, simulate, trace};
 
 const SEEDS: u64 = 20_000;
 /// How many seeds a broken rule may stay unseen.
-const SABOTAGED_SEEDS: u64 = 3_000;
+const SABOTAGED_SEEDS: u64 = 5_000;
 
 #[derive(Default)]
 struct Total {
@@ -22,6 +22,28 @@ struct Total {
     tasks: usize,
     entries: usize,
     ends: BTreeMap<Kind, usize>,
+    coverage: BTreeMap<&'static str, usize>,
+}
+
+impl Total {
+    fn count(&mut self, coverage: BTreeMap<&'static str, usize>) {
+        for (kind, count) in coverage {
+            *self.coverage.entry(kind).or_default() += count;
+        }
+    }
+
+    /// How often what happened, a line for each.
+    fn table(&self) -> String {
+        let line = |(kind, count): (&&str, &usize)| format!("{count:>9} {kind}\n");
+        self.coverage.iter().map(line).collect()
+    }
+}
+
+/// What to type to see a seed again.
+fn again(seed: u64) -> String {
+    format!(
+        "WEFT_SIM_SEED={seed} cargo test -p weft-tests --test simulation one_seed -- --ignored --nocapture"
+    )
 }
 
 fn play(seeds: impl Iterator<Item = u64>) -> Total {
@@ -34,6 +56,7 @@ fn play(seeds: impl Iterator<Item = u64>) -> Total {
         total.arrows.extend(outcome.arrows);
         total.tasks += outcome.tasks;
         total.entries += outcome.entries;
+        total.count(outcome.coverage);
         for (kind, count) in outcome.ends {
             *total.ends.entry(kind).or_default() += count;
         }
@@ -57,6 +80,7 @@ fn play_all(seeds: Range<u64>) -> Total {
             total.arrows.extend(part.arrows);
             total.tasks += part.tasks;
             total.entries += part.entries;
+            total.count(part.coverage);
             for (kind, count) in part.ends {
                 *total.ends.entry(kind).or_default() += count;
             }
@@ -74,11 +98,18 @@ fn every_seed_ends_well_and_every_arrow_is_taken() {
     let mut total = play_all(0..SEEDS);
     total.red.sort_unstable();
     if let Some(first) = total.red.first() {
-        panic!("{}\n{} red seeds: {:?}", trace(*first, None), total.red.len(), total.red);
+        let (story, red) = (trace(*first, None), total.red.len());
+        panic!("{story}\n{red} red seeds: {:?}\n{}", total.red, again(*first));
     }
     let arrows: BTreeSet<_> = ARROWS.iter().map(|(from, by, _)| (*from, *by)).collect();
     let not_taken: BTreeSet<_> = arrows.difference(&total.arrows).copied().collect();
     assert_eq!(not_taken, BTreeSet::from(UNUSED), "arrows not taken; ends: {:?}", total.ends);
+    let never: Vec<_> = KINDS
+        .iter()
+        .filter(|kind| total.coverage.get(*kind).is_none_or(|count| *count == 0))
+        .collect();
+    write!(std::io::stdout(), "in {SEEDS} seeds:\n{}", total.table()).unwrap();
+    assert!(never.is_empty(), "never happened: {never:?}");
     assert!(total.tasks > 40_000 && total.entries > 2 * total.tasks, "the workload has shrunk");
 }
 

@@ -8,23 +8,26 @@ use std::task::Poll;
 use std::time::Duration;
 
 use agent_node::agent::Stop;
-use agent_node::context::delegate::{Join, Work};
-use agent_node::context::{Allowed, ApprovalOptions, Call, Context, Decided};
+use agent_node::context::{Allowed, ApprovalOptions, Around, Call, Context, Decided, Interrupted};
 use agent_node::engine;
 use agent_node::scribe::Scribe;
 use protocol::approval::{Level, action_hash};
-use protocol::budget::{Grant, Usage};
+use protocol::budget::Usage;
+use protocol::card::OnMessage;
 use protocol::fault::{Failure, Fault, code};
 use protocol::limits::{CANCEL_GRACE_DEFAULT, CLAIM_AFTER};
 use protocol::message::{Part, part_of, value_of};
 use protocol::task::Artifact;
-use serde_json::Value;
+use runtime::config::{ApprovalSection, GuardSection};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::mesh::SimMesh;
 use super::node::{Delivered, Node, claims_first};
 use super::people;
 use super::plan::{Act, End, Plan};
-use super::world::Effect;
+use super::sabotage::Sabotage;
+use super::world::{Effect, Key};
 
 impl Node {
     /// One attempt.
@@ -41,13 +44,34 @@ impl Node {
         }
         let token = CancellationToken::new();
         let (origin, deadline) = (Arc::clone(&work.origin), work.origin.deadline);
-        let context = Context::new(Arc::clone(scribe), origin, deadline, token.clone());
+        let context = Context::new(Arc::clone(scribe), origin, deadline, token.clone())
+            .within(self.around(&task));
+        let plan = self.plan(input);
+        let ran = self.go_on(work, (&context, scribe), &plan, &token).await;
+        let forgets = self.hold.with(|world| world.sabotage) == Some(Sabotage::TakeBack);
+        let looks = matches!(ran, Ok(_) | Err(Stop::Failed { .. })) && !forgets;
+        if looks && context.take_back().await == Err(Stop::Fenced) {
+            return Err(Stop::Fenced);
+        }
+        ran
+    }
+
+    /// The attempt until its agent, or whoever ends it, has ended it. What it leaves under way is dropped.
+    async fn go_on(
+        &self,
+        work: &Delivered,
+        (context, scribe): (&Context, &Arc<Scribe>),
+        plan: &Plan,
+        token: &CancellationToken,
+    ) -> Result<Vec<Part>, Stop> {
+        let task = (context.owner().clone(), context.task().clone());
+        let heard = || self.hold.with(|world| world.hears_cancel(self.process, &task));
+        let deadline = work.origin.deadline;
         let mut claimed = claims_first(work);
         if claimed {
             scribe.claim("client").await?;
         }
-        let plan = self.plan(input);
-        let mut run = pin!(self.run_plan(&context, &plan, work.log.last_sequence));
+        let mut run = pin!(self.run_plan(context, plan, work.log.last_sequence));
         let mut claim = pin!(async {
             self.hold.sleep(CLAIM_AFTER).await;
             scribe.claim("client").await
@@ -94,6 +118,34 @@ impl Node {
         .await
     }
 
+    /// What is around an attempt: the mesh, the skill's settings, an ear where it is to have one.
+    fn around(&self, task: &Key) -> Around {
+        let sabotage = self.hold.with(|world| world.sabotage);
+        let interrupts = self.load.on_message == OnMessage::Interrupt;
+        let listens = interrupts || sabotage == Some(Sabotage::Interrupt);
+        let ear = self.hold.with(|world| {
+            let inputs = &world.processes.get(self.process).filter(|_| listens)?.inputs;
+            Some(inputs.listen(&task.0, &task.1))
+        });
+        let section = |place: u32| ApprovalSection {
+            call: format!("guarded {place}"),
+            chain: Vec::new(),
+            quorum: 1 + place % 2,
+            expires: Some(Duration::from_secs(5)),
+        };
+        let guards = (0..4_u32).filter(|_| sabotage != Some(Sabotage::Guard));
+        let guard = GuardSection {
+            equal_calls_max: match sabotage {
+                Some(Sabotage::Loop) => u32::MAX,
+                Some(_) | None => EQUAL_CALLS_MAX,
+            },
+            on_budget: self.load.on_budget,
+            approvals: guards.map(section).collect(),
+            ..GuardSection::default()
+        };
+        Around { mesh: Arc::new(SimMesh(self.hold.clone())), guard: Arc::new(guard), ear }
+    }
+
     fn plan(&self, input: &[Part]) -> Plan {
         let text = value_of(input).as_str().map(str::to_owned).unwrap_or_default();
         let number =
@@ -118,6 +170,17 @@ impl Node {
                     let call = Call::new(format!("call {place}")).reserving(tokens(*reserve));
                     results.push(doing.call(place, call, *used).await?);
                 }
+                Act::Listen(ms) => {
+                    if let Interrupted::Done(gave) = doing.listen(place, *ms).await? {
+                        results.push(gave);
+                    }
+                }
+                Act::Guarded => {
+                    let action = people::action(place);
+                    let call = Call::new(format!("guarded {place}")).with(action);
+                    results.push(doing.call(place, call, 0).await?);
+                }
+                Act::Repeat(times) => doing.repeat(*times, &mut results).await?,
                 Act::Sleep(ms) => context.sleep(&format!("sleep {place}"), limit(*ms)).await?,
                 Act::Ask(ms) => {
                     let ms = ms.map(limit);
@@ -127,19 +190,9 @@ impl Node {
                     context.signal(&format!("bell {place}"), ms.map(limit)).await?;
                 }
                 Act::Approve { quorum, expires, late_level } => {
-                    let options = ApprovalOptions {
-                        question: String::new(),
-                        chain: late_level.as_ref().map(chain).unwrap_or_default(),
-                        quorum: *quorum,
-                        expires: expires.map(limit),
-                    };
-                    let asked = format!("approve {place}");
-                    if let Decided::Approved(approved) =
-                        context.decide(&asked, people::action(place), options).await?
-                    {
-                        let call = Call::new(format!("act {place}")).allowed_by(approved);
-                        results.push(doing.call(place, call, 0).await?);
-                    }
+                    results.extend(
+                        doing.approved(place, *quorum, *expires, late_level.as_ref()).await?,
+                    );
                 }
                 Act::Status => context.status("under way").await?,
                 Act::Artifact => {
@@ -152,8 +205,8 @@ impl Node {
                     };
                     context.artifact(artifact, false, true).await?;
                 }
-                Act::Delegate { plans, enough, slice } => {
-                    self.delegate(context, place, plans, *enough, *slice).await?;
+                Act::Delegate { pieces, enough, slice } => {
+                    self.delegate(context, place, pieces, (*enough, *slice)).await?;
                 }
                 Act::Fail { until, retry_after, always } if context.attempt() <= *until => {
                     let asks = retry_after.filter(|_| *always || context.attempt() == 1);
@@ -168,39 +221,6 @@ impl Node {
             }
         }
         end(plan.end, results)
-    }
-
-    async fn delegate(
-        &self,
-        context: &Context,
-        place: usize,
-        plans: &[usize],
-        enough: Option<u32>,
-        slice: Option<u64>,
-    ) -> Result<(), Stop> {
-        let skill = &self.load.skill;
-        // Without a budget of its own a task has nothing to share out.
-        let granted = context.budget().await.granted.tokens.is_some();
-        let slice = slice.filter(|_| granted);
-        let work = plans.iter().map(|plan| {
-            let work = Work::new(skill.clone(), Value::from(format!("p{plan}")));
-            match slice {
-                None => work,
-                Some(slice) => work.spending(Grant { tokens: Some(slice), ..Grant::default() }),
-            }
-        });
-        let join = enough.map_or(Join::All, Join::Quorum);
-        let ends =
-            context.delegate_with(&format!("delegation {place}"), work.collect(), join).await?;
-        let task = (context.owner().clone(), context.task().clone());
-        self.hold.with(|world| {
-            let known = world.seen.ends.entry(task).or_default();
-            let awaited = ends.into_iter().filter(|end| {
-                end.result.as_ref().err().is_none_or(|fault| fault.code != code::NOT_AWAITED)
-            });
-            known.extend(awaited.map(|end| (end.task, end.result.is_ok())));
-        });
-        Ok(())
     }
 }
 
@@ -219,11 +239,59 @@ impl Doing<'_> {
         self.context.step(&name, effect).await
     }
 
+    async fn listen(&self, place: usize, ms: i64) -> Result<Interrupted<u64>, Stop> {
+        let name = format!("listen {place}");
+        let effect = async {
+            self.node.hold.sleep(limit(ms)).await;
+            Ok(self.effect(&name, 0, None).await)
+        };
+        self.context.step_or_message(&name, effect).await
+    }
+
+    /// Asks people, and does what they allow.
+    async fn approved(
+        &self,
+        place: usize,
+        quorum: u32,
+        expires: Option<i64>,
+        late_level: Option<&u64>,
+    ) -> Result<Option<u64>, Stop> {
+        let options = ApprovalOptions {
+            question: String::new(),
+            chain: late_level.map(chain).unwrap_or_default(),
+            quorum,
+            expires: expires.map(limit),
+        };
+        let asked = format!("approve {place}");
+        match self.context.decide(&asked, people::action(place), options).await? {
+            Decided::Approved(approved) => {
+                let call = Call::new(format!("act {place}")).allowed_by(approved);
+                self.call(place, call, 0).await.map(Some)
+            }
+            Decided::Denied { .. } | Decided::Expired => Ok(None),
+        }
+    }
+
+    /// The same call, so many times.
+    async fn repeat(&self, times: u32, results: &mut Vec<u64>) -> Result<(), Stop> {
+        for _ in 0..times {
+            let effect = |_| async { Ok((self.effect("again", 0, None).await, tokens(0))) };
+            results.push(self.context.call(Call::new("again"), effect).await?);
+        }
+        Ok(())
+    }
+
     async fn call(&self, place: usize, call: Call, used: u64) -> Result<u64, Stop> {
+        let call_name = call.action().get("call").and_then(Value::as_str).map(str::to_owned);
+        let call_name = call_name.unwrap_or_default();
         let effect = |allowed: Allowed| async move {
             let acts = !allowed.arguments.is_null();
             let name = format!("{} {place}", if acts { "act" } else { "call" });
-            let action = acts.then(|| action_hash(&allowed.arguments));
+            let done = match call_name.starts_with("guarded") {
+                true => json!({"call": call_name, "arguments": allowed.arguments}),
+                false => allowed.arguments,
+            };
+            let action = acts.then(|| action_hash(&done));
             Ok((self.effect(&name, used, action).await, tokens(used)))
         };
         self.context.call(call, effect).await
@@ -247,7 +315,10 @@ impl Doing<'_> {
     }
 }
 
-fn tokens(tokens: u64) -> Usage {
+/// Equal calls in a row that the skill allows.
+pub(super) const EQUAL_CALLS_MAX: u32 = 3;
+
+pub(super) fn tokens(tokens: u64) -> Usage {
     Usage { tokens, ..Usage::default() }
 }
 
@@ -268,6 +339,10 @@ fn permanent(fault: Fault) -> Stop {
 fn end(end: End, results: Vec<u64>) -> Result<Vec<Part>, Stop> {
     match end {
         End::Complete => Ok(vec![part_of(Value::from(results))]),
+        End::Luck if results.last().is_some_and(|last| last % 2 == 0) => {
+            Ok(vec![part_of(Value::from(results))])
+        }
+        End::Luck => Err(Stop::permanent("out of luck")),
         End::Permanent => Err(Stop::permanent("will not pass")),
         End::BadInput => Err(permanent(Fault::new(code::INVALID_INPUT, "not acceptable"))),
     }

@@ -3,11 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use protocol::entry::{Entry, Event};
+use protocol::approval::{ApprovalRequest, Ruling, Verdict};
+use protocol::entry::{Entry, Event, Kind};
 use protocol::id::TaskId;
+use protocol::wait::{Answer, WaitingFor};
 
+use super::kinship::losers;
 use super::oracle::{Evidence, Story};
 use super::world::Key;
+
+type Stories<'a> = BTreeMap<Key, Story<'a>>;
 
 /// A task's tokens as the oracle counts them.
 #[derive(Default)]
@@ -17,6 +22,10 @@ struct Purse<'a> {
     /// What is set aside for the step that is under way.
     open: u64,
     slices: BTreeMap<&'a TaskId, u64>,
+    /// What somebody is asked to approve.
+    asked: Option<&'a ApprovalRequest>,
+    /// What somebody has allowed each child, and those below it, on top of its slice.
+    raises: BTreeMap<&'a TaskId, u64>,
     attempt: u32,
 }
 
@@ -65,11 +74,28 @@ impl<'a> Purse<'a> {
             }
             Event::Refunded { children } => {
                 for child in children {
-                    if self.slices.remove(&child.task).is_none() {
+                    let Some(slice) = self.slices.remove(&child.task) else {
                         return Some(format!("{} is settled twice", child.task));
+                    };
+                    let more = child.spent.tokens.saturating_sub(slice);
+                    let raised = self.raises.get(&child.task).copied().unwrap_or(0);
+                    if more > raised {
+                        return Some(format!("{} spent {more} more than it had", child.task));
                     }
+                    self.granted += more;
                     self.spent += child.spent.tokens;
                 }
+            }
+            Event::Resumed { answer: Some(Answer::Approval { ruling, .. }), .. } => {
+                self.granted += self.asked.map_or(0, |asked| raised(asked, ruling));
+            }
+            Event::Received {
+                waiting_for: WaitingFor::Approval { request, .. },
+                answer: Answer::Approval { ruling, .. },
+            } => self.granted += raised(request, ruling),
+            Event::Suspended { waiting_for: WaitingFor::Approval { request, .. }, .. } => {
+                self.asked = Some(request);
+                self.forfeit();
             }
             Event::Suspended { .. } | Event::AttemptFailed { .. } | Event::Released { .. } => {
                 self.forfeit();
@@ -81,11 +107,49 @@ impl<'a> Purse<'a> {
     }
 }
 
+/// How many tokens a ruling adds to the budget.
+fn raised(asked: &ApprovalRequest, ruling: &Ruling) -> u64 {
+    let action = match ruling.verdict {
+        Some(Verdict::Approve) => Some(&asked.action),
+        Some(Verdict::Edit) => ruling.action.as_ref(),
+        Some(Verdict::Deny) | None => None,
+    };
+    let tokens = action.and_then(|action| action.get("raiseBudget")?.get("tokens")?.as_u64());
+    tokens.unwrap_or(0)
+}
+
+/// What somebody has allowed a task and all below it on top of what they were granted.
+fn raises(task: &Key, stories: &Stories<'_>) -> u64 {
+    let Some(story) = stories.get(task) else { return 0 };
+    let mut asked = None;
+    let mut sum = 0;
+    for (_, entry) in &story.entries {
+        match &entry.event {
+            Event::Suspended { waiting_for: WaitingFor::Approval { request, .. }, .. } => {
+                asked = Some(request);
+            }
+            Event::Resumed { answer: Some(Answer::Approval { ruling, .. }), .. } => {
+                sum += asked.map_or(0, |asked| raised(asked, ruling));
+            }
+            Event::Received {
+                waiting_for: WaitingFor::Approval { request, .. },
+                answer: Answer::Approval { ruling, .. },
+            } => sum += raised(request, ruling),
+            _ => {}
+        }
+    }
+    let below = story.children().into_iter().map(|(_, child)| story.kin(&child.task));
+    sum + below.map(|child| raises(&child, stories)).sum::<u64>()
+}
+
 /// Nothing is spent twice, nothing is forgotten, and never more than was granted.
-pub(super) fn judge(evidence: &mut Evidence<'_>, story: &Story<'_>) {
+pub(super) fn judge(evidence: &mut Evidence<'_>, story: &Story<'_>, stories: &Stories<'_>) {
     let Some(granted) = story.origin().and_then(|origin| origin.budget?.tokens) else { return };
     let task = &story.task;
     let mut purse = Purse { granted, ..Purse::default() };
+    for (_, child) in story.children() {
+        purse.raises.insert(&child.task, raises(&story.kin(&child.task), stories));
+    }
     for (sequence, entry) in &story.entries {
         let wrong = purse.take(entry);
         evidence.hold(wrong.is_none(), || {
@@ -99,10 +163,32 @@ pub(super) fn judge(evidence: &mut Evidence<'_>, story: &Story<'_>) {
             });
         }
     }
+    let forgotten: Vec<_> = losers(story)
+        .into_iter()
+        .filter(|child| purse.slices.contains_key(child))
+        .filter(|child| {
+            let end = stories.get(&story.kin(child)).and_then(Story::end);
+            end.is_some_and(|(at, _)| at < knew_at_the_end(story))
+        })
+        .collect();
+    evidence.hold(forgotten.is_empty(), || {
+        format!("{task}: ends without what {forgotten:?} gave back")
+    });
+}
+
+/// The last entry that an attempt had written before it looked a last time after the children that its task had gone on
+/// without; 0 when it did not look.
+fn knew_at_the_end(story: &Story<'_>) -> u64 {
+    let Some((ended_at, end)) = story.end() else { return 0 };
+    let looks = matches!(end.event.kind(), Kind::Completed | Kind::Failed | Kind::Rejected);
+    let own = story.entries.iter().rev().filter(|(at, entry)| {
+        *at < ended_at && entry.attempt == end.attempt && entry.event.kind() != Kind::Refunded
+    });
+    own.map(|(at, _)| *at).next().filter(|_| looks && end.attempt > 0).unwrap_or(0)
 }
 
 /// A parent counts for a child what the child counts for itself, and a tree counts at least what its effects have cost.
-pub(super) fn trees(evidence: &mut Evidence<'_>, stories: &BTreeMap<Key, Story<'_>>) {
+pub(super) fn trees(evidence: &mut Evidence<'_>, stories: &Stories<'_>) {
     let mut cost: BTreeMap<Key, u64> = BTreeMap::new();
     for effect in &evidence.world.seen.effects {
         let mut task = Some(effect.task.clone());
@@ -127,7 +213,10 @@ pub(super) fn trees(evidence: &mut Evidence<'_>, stories: &BTreeMap<Key, Story<'
         let end = story.end().and_then(|(_, end)| end.spent);
         let cost = cost.get(key).copied().unwrap_or(0);
         if let Some(spent) = end {
-            evidence.hold(spent.tokens >= cost, || {
+            // What was raised below it after its end is in nobody's account but the child's.
+            let below = story.children().into_iter().map(|(_, child)| story.kin(&child.task));
+            let raised: u64 = below.map(|child| raises(&child, stories)).sum();
+            evidence.hold(spent.tokens + raised >= cost, || {
                 format!("{}: its effects have cost {cost}, and it counts {}", key.1, spent.tokens)
             });
         }

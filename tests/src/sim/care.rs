@@ -5,6 +5,7 @@ use std::time::Duration;
 use coordinator::engine::cancel::{self, Cancel};
 use coordinator::engine::children::{self, Child, Join};
 use coordinator::engine::wake::{self, Look, Wake};
+use protocol::approval::{RAISE_BUDGET, Verdict};
 use protocol::consequence;
 use protocol::dead::DeadLetter;
 use protocol::entry::{Entry, Event, Origin};
@@ -16,7 +17,7 @@ use protocol::log::TaskLog;
 use protocol::message::Message;
 use protocol::subject::Subject;
 use protocol::time::Timestamp;
-use protocol::wait::Arrived;
+use protocol::wait::{Answer, Arrived};
 use runtime::bus::{Outgoing, StoredMessage};
 
 use super::bus::{Delivery, Stream};
@@ -57,12 +58,12 @@ impl Care {
         let now = self.hold.with(|world| world.clock.now()).max(delivery.message.at);
         let done = match subject {
             Some(Subject::Wake(owner, task)) => {
-                let looked = self.look(&(owner, task), cancels(&delivery), now).await;
+                let looked = self.look(&(owner, task), cancels(&delivery), now, &delivery).await;
                 looked.map(|(_, wait)| wait)
             }
             Some(Subject::Input(owner, task)) => {
                 let task = (owner, task);
-                match self.look(&task, Cancels::LeaveOut, now).await {
+                match self.look(&task, Cancels::LeaveOut, now, &delivery).await {
                     Ok((log, _)) => self.judge(&task, &log, &delivery.message).await,
                     Err(undone) => Err(undone),
                 }
@@ -72,7 +73,10 @@ impl Care {
         };
         let again_after = match done {
             Ok(wait) => wait,
-            Err(Undone::Moved) => Some(Duration::ZERO),
+            Err(Undone::Moved) => {
+                self.hold.with(|world| world.count("coordinator came second"));
+                Some(Duration::ZERO)
+            }
             Err(Undone::NoAnswer) => Some(REST),
         };
         self.hold.turn().await;
@@ -93,6 +97,7 @@ impl Care {
         task: &Key,
         cancels: Cancels,
         now: Timestamp,
+        delivery: &Delivery,
     ) -> Result<(TaskLog, Option<Duration>), Undone> {
         let mut log = self.read(task).await?;
         let sabotage = self.hold.with(|world| world.sabotage);
@@ -114,7 +119,7 @@ impl Care {
                     Some(Sabotage::Enough) => enough.saturating_sub(1),
                     Some(_) | None => enough,
                 });
-                self.children(task, &log, position, asked).await
+                self.children(task, &log, (position, asked), delivery).await
             }
             Wake::LookAtLane => match lane::place(&log) {
                 Some(place) => lane::ahead(&self.hold, place).await.is_none(),
@@ -156,8 +161,14 @@ impl Care {
             let log = world.read_log(task, true);
             (world.sabotage == Some(Sabotage::Hash)).then(|| asked_hash(&log)).flatten()
         });
+        let denied = self.hold.with(|world| world.sabotage) == Some(Sabotage::Verdict);
         let read = stored.into_iter().filter_map(|message| {
             let mut input = Input::read(&message.headers, &message.payload).ok()?;
+            if let (Input::Decision(decision), true) = (&mut input, denied)
+                && decision.verdict == Verdict::Deny
+            {
+                decision.verdict = Verdict::Approve;
+            }
             if let (Input::Decision(decision), Some(hash)) = (&mut input, &hash) {
                 decision.hash.clone_from(hash);
             }
@@ -181,17 +192,20 @@ impl Care {
         &self,
         task: &Key,
         log: &TaskLog,
-        position: u32,
-        enough: Option<u32>,
+        (position, enough): (u32, Option<u32>),
+        delivery: &Delivery,
     ) -> Option<Event> {
         let children = log.children_at(position);
         let mut known = vec![Child::Unknown; children.len()];
-        if enough.is_some() {
+        let forgets = self.hold.with(|world| world.sabotage) == Some(Sabotage::Missed);
+        if enough.is_some() || !forgets && children.iter().any(|child| child.essential) {
             self.hold.turn().await;
             for (slot, child) in known.iter_mut().zip(children) {
                 let key = (task.0.clone(), child.task.clone());
-                let log = self.hold.with(|world| world.read_log(&key, false));
-                *slot = ended(&log).unwrap_or(Child::Unknown);
+                let told = wake_id(delivery).and_then(|id| consequence::ended_child(&task.0, id));
+                let leader = told.as_ref() == Some(&child.task);
+                let log = self.hold.with(|world| world.read_log(&key, leader));
+                *slot = ended(child, &log).unwrap_or(Child::Unknown);
             }
         }
         loop {
@@ -201,11 +215,12 @@ impl Care {
                 Join::Ask => {}
             }
             let asked = known.iter().rposition(|one| *one == Child::Unknown)?;
-            let key = (task.0.clone(), children.get(asked)?.task.clone());
+            let child = children.get(asked)?;
+            let key = (task.0.clone(), child.task.clone());
             self.hold.turn().await;
             let state = self.hold.with(|world| {
                 let stale = world.sabotage == Some(Sabotage::Witness) && world.dice.permille(300);
-                if stale { None } else { ended(&world.read_log(&key, true)) }
+                if stale { None } else { ended(child, &world.read_log(&key, true)) }
             });
             if let Some(slot) = known.get_mut(asked) {
                 *slot = state.unwrap_or(Child::Open);
@@ -242,7 +257,8 @@ impl Care {
         event: Event,
         origin: Option<Box<Origin>>,
     ) -> Result<(), Undone> {
-        let (entry, message) = self.entry(task, log, event, origin)?;
+        let sabotage = self.hold.with(|world| world.sabotage);
+        let (entry, message) = self.entry(task, log, generous(log, event, sabotage), origin)?;
         let sequence = self.store(&[message]).await?;
         log.apply(sequence, entry).map_err(|_| Undone::NoAnswer)?;
         self.carry_out(task, log, Cancels::Publish).await
@@ -340,23 +356,40 @@ impl Care {
 
 /// Nobody repeats cancels for the ends of children that come for the first time.
 fn cancels(wake: &Delivery) -> Cancels {
-    let id = wake.message.headers.get(header::MSG_ID);
-    let first_end = wake.delivered == 1 && id.is_some_and(|id| id.starts_with("end-"));
+    let first_end = wake.delivered == 1 && wake_id(wake).is_some_and(|id| id.starts_with("end-"));
     if first_end { Cancels::LeaveOut } else { Cancels::Publish }
 }
 
-fn ended(log: &TaskLog) -> Option<Child> {
-    let kind = log.is_ended().then_some(log.state)?;
-    Some(match kind {
-        protocol::task::TaskState::Completed => Child::Completed,
-        _ => Child::Fruitless,
-    })
+fn wake_id(wake: &Delivery) -> Option<&str> {
+    wake.message.headers.get(header::MSG_ID)
+}
+
+fn ended(child: &protocol::entry::Child, log: &TaskLog) -> Option<Child> {
+    let state = log.is_ended().then_some(log.state)?;
+    Some(Child::ended(child, state == protocol::task::TaskState::Completed))
 }
 
 fn asked_hash(log: &TaskLog) -> Option<String> {
     match log.waiting_for.as_ref()? {
         protocol::wait::WaitingFor::Approval { request, .. } => Some(request.hash.clone()),
         _ => None,
+    }
+}
+
+/// What a coordinator writes that adds more to a budget than somebody allowed.
+fn generous(log: &TaskLog, event: Event, sabotage: Option<Sabotage>) -> Event {
+    let Some(protocol::wait::WaitingFor::Approval { request, .. }) = &log.waiting_for else {
+        return event;
+    };
+    match event {
+        Event::Resumed { reason, answer: Some(Answer::Approval { sequences, mut ruling }) }
+            if sabotage == Some(Sabotage::Raise) && request.raise(&ruling).is_some() =>
+        {
+            ruling.verdict = Some(Verdict::Edit);
+            ruling.action = Some(serde_json::json!({ RAISE_BUDGET: { "tokens": 1_000 } }));
+            Event::Resumed { reason, answer: Some(Answer::Approval { sequences, ruling }) }
+        }
+        event => event,
     }
 }
 
@@ -368,6 +401,12 @@ fn sabotaged(log: &TaskLog, sabotage: Option<Sabotage>) -> TaskLog {
         Some(Sabotage::Late) => {
             if !matches!(log.waiting_for, Some(protocol::wait::WaitingFor::Timer { .. })) {
                 log.until = None;
+            }
+        }
+        Some(Sabotage::Level) => {
+            if let Some(protocol::wait::WaitingFor::Approval { request, .. }) = &mut log.waiting_for
+            {
+                request.chain.clear();
             }
         }
         Some(_) | None => {}

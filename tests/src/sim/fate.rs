@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use protocol::entry::Kind;
 use protocol::id::NodeName;
 
 use super::bus::Delivery;
@@ -35,6 +36,7 @@ impl Process {
             busy: 0,
             back_at: None,
             heard: std::collections::BTreeSet::new(),
+            inputs: agent_node::inputs::Inputs::default(),
         }
     }
 }
@@ -152,6 +154,7 @@ impl World {
             owner.frozen_until = 0;
             owner.back_at = Some(now + away);
             self.note(|| format!("{name} is killed"));
+            self.count_killed(process);
             if self.dice.permille(500) {
                 let owners = self.owners.clone();
                 self.bus.nak_all(now, |actor| owners.get(actor) == Some(&Some(process)));
@@ -167,6 +170,30 @@ impl World {
         false
     }
 
+    /// Counts what a killed process had in hand.
+    fn count_killed(&mut self, process: usize) {
+        for actor in self.actors_of(process) {
+            let Some(kind) = self.owes.get(&actor).copied() else { continue };
+            self.count(match kind {
+                Kind::Delegated => "killed behind: delegated",
+                Kind::Step => "killed behind: step",
+                Kind::Reserved => "killed behind: reserved",
+                Kind::Suspended => "killed behind: suspended",
+                Kind::Resumed => "killed behind: resumed",
+                Kind::Received => "killed behind: received",
+                Kind::Refunded => "killed behind: refunded",
+                Kind::AttemptFailed => "killed behind: attempt_failed",
+                Kind::Completed => "killed behind: completed",
+                Kind::Failed => "killed behind: failed",
+                Kind::Canceled => "killed behind: canceled",
+                Kind::Rejected => "killed behind: rejected",
+                Kind::Claimed | Kind::Status | Kind::Artifact | Kind::Released => {
+                    "killed behind: another entry"
+                }
+            });
+        }
+    }
+
     fn wake_all(&mut self, process: usize) {
         let now = self.now;
         for actor in self.actors_of(process) {
@@ -179,6 +206,7 @@ impl World {
     }
 
     pub(super) fn forget(&mut self, actor: usize) {
+        self.owes.remove(&actor);
         let process = self.owners.get_mut(actor).and_then(Option::take);
         if let Some(process) = process.and_then(|at| self.processes.get_mut(at)) {
             process.busy -= 1;
@@ -209,6 +237,18 @@ impl World {
             let Some(process) = self.processes.get_mut(at) else { continue };
             if process.role == Role::Node && process.up && !misses {
                 process.heard.insert(task.clone());
+                self.wake_all(at);
+            }
+        }
+    }
+
+    /// Tells nodes of something that was said; it does not reach everybody.
+    pub(super) fn tell_said(&mut self, task: &Key) {
+        for at in 0..self.processes.len() {
+            let misses = self.dice.permille(200);
+            let Some(process) = self.processes.get(at) else { continue };
+            if process.role == Role::Node && process.up && !misses {
+                process.inputs.hear(task.0.clone(), task.1.clone());
                 self.wake_all(at);
             }
         }

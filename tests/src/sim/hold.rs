@@ -23,7 +23,7 @@ pub(super) enum Sent {
 }
 
 /// A hold on the world.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Hold(Arc<Mutex<World>>);
 
 impl Hold {
@@ -80,7 +80,6 @@ impl Hold {
 }
 
 /// Ready once it is time.
-#[derive(Debug)]
 pub(super) struct Until {
     hold: Hold,
     at: i64,

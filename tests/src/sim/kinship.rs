@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use agent_node::context::delegate::OnFailure;
 use protocol::dead::Cause;
-use protocol::entry::{Event, Kind};
+use protocol::entry::{Child, Event, Kind};
 use protocol::id::TaskId;
 use protocol::submission::{self, Envelope, Queue};
 use protocol::wait::{Answer, WaitingFor};
 
 use super::bus::Stream;
+use super::choices::{Placed, base, earlier, piece_of, placed};
 use super::oracle::{Evidence, Story};
 use super::world::Key;
 
@@ -28,6 +30,7 @@ pub(super) fn judge(evidence: &mut Evidence<'_>) {
         joins(evidence, story, &stories);
         left_behind(evidence, story);
         descent(evidence, story, &stories);
+        super::choices::judge(evidence, story, &stories);
         if story.ended(Kind::Canceled) {
             let asked = is_canceled(evidence, story, &stories);
             evidence.hold(asked, || format!("{}: canceled, and nobody asked", story.task));
@@ -83,8 +86,9 @@ fn children(evidence: &mut Evidence<'_>, story: &Story<'_>, stories: &Stories<'_
     }
     let seen = evidence.world.seen.ends.get(&story.key()).cloned().unwrap_or_default();
     let losers = losers(story);
-    for (_, child) in story.children() {
-        let child = &child.task;
+    let all = placed(story);
+    for one in &all {
+        let child = &one.2.task;
         let Some((child_at, child_end)) = stories.get(&story.kin(child)).and_then(Story::end)
         else {
             evidence.wrong.push(format!("{task}: completed, and its child {child} never ends"));
@@ -96,27 +100,44 @@ fn children(evidence: &mut Evidence<'_>, story: &Story<'_>, stories: &Stories<'_
         evidence.hold(child_at < ended_at, || format!("{task}: its child {child} ended later"));
         let completed = child_end.event.kind() == Kind::Completed;
         let looks = seen.iter().filter(|(looked_at, _)| looked_at == child);
-        let (right, all) = looks.fold((0, 0), |(right, all), (_, saw)| {
-            (right + usize::from(*saw == completed), all + 1)
+        let excused = !completed && may_do_without(evidence, story, *one);
+        let (right, looked) = looks.fold((0, 0), |(right, looked), (_, saw)| {
+            (right + usize::from(*saw == completed || excused), looked + 1)
         });
-        evidence.hold(all > 0 && right == all, || {
+        let (name, wave) = base(one.0);
+        let is_last = completed || !all.iter().any(|(other, ..)| base(other) == (name, wave + 1));
+        evidence.hold((looked > 0 || !is_last) && right == looked, || {
             format!("{task}: saw another end of its child {child} than it had")
         });
     }
 }
 
-/// The ends of waits for some of the children: the sequence of the entry, the children, how many had to complete, those
+/// Whether a task is given something although a child came to nothing.
+fn may_do_without(evidence: &Evidence<'_>, story: &Story<'_>, child: Placed<'_>) -> bool {
+    match piece_of(evidence.world, story, child).map(|piece| &piece.on_failure) {
+        Some(OnFailure::Ignore) => true,
+        Some(OnFailure::Cached { .. }) => {
+            earlier(story, child).is_some_and(|found| !found.is_null())
+        }
+        _ => false,
+    }
+}
+
+/// The end of a wait for some of the children: the sequence of the entry, the children, how many had to complete, those
 /// that had ended.
-fn some_joins<'a>(story: &Story<'a>) -> Vec<(u64, Vec<&'a TaskId>, u32, &'a [u32])> {
+type SomeJoin<'a> = (u64, Vec<&'a Child>, Option<u32>, &'a [u32]);
+
+/// The ends of a task's waits for some of its children.
+fn some_joins<'a>(story: &Story<'a>) -> Vec<SomeJoin<'a>> {
     let mut joins = Vec::new();
-    let (mut last, mut open, mut waits): (Vec<&TaskId>, bool, Option<u32>) = Default::default();
+    let (mut last, mut open, mut waits): (Vec<&Child>, bool, Option<u32>) = Default::default();
     for (sequence, entry) in &story.entries {
         let ended = match &entry.event {
             Event::Delegated { children, more, .. } => {
                 if !open {
                     last.clear();
                 }
-                last.extend(children.iter().map(|child| &child.task));
+                last.extend(children);
                 open = *more;
                 continue;
             }
@@ -134,17 +155,18 @@ fn some_joins<'a>(story: &Story<'a>) -> Vec<(u64, Vec<&'a TaskId>, u32, &'a [u32
             }
             _ => continue,
         };
-        joins.push((*sequence, last.clone(), waits.unwrap_or(0), ended.as_slice()));
+        joins.push((*sequence, last.clone(), waits, ended.as_slice()));
     }
     joins
 }
 
 /// The children that a task went on without.
-fn losers<'a>(story: &Story<'a>) -> Vec<&'a TaskId> {
+pub(super) fn losers<'a>(story: &Story<'a>) -> Vec<&'a TaskId> {
     let joins = some_joins(story).into_iter();
     let lost = joins.flat_map(|(_, children, _, ended)| {
         let places = (0_u32..).zip(children);
-        places.filter(|(at, _)| !ended.contains(at)).map(|(_, child)| child).collect::<Vec<_>>()
+        let left = places.filter(|(at, _)| !ended.contains(at));
+        left.map(|(_, child)| &child.task).collect::<Vec<_>>()
     });
     lost.collect()
 }
@@ -153,21 +175,27 @@ fn losers<'a>(story: &Story<'a>) -> Vec<&'a TaskId> {
 fn joins(evidence: &mut Evidence<'_>, story: &Story<'_>, stories: &Stories<'_>) {
     let task = &story.task;
     for (sequence, children, enough, ended) in some_joins(story) {
-        let (mut completed, mut fruitless) = (0, 0);
+        let (mut completed, mut fruitless, mut missed) = (0, 0, false);
         for at in ended {
             let child = usize::try_from(*at).ok().and_then(|at| children.get(at));
-            let end = child.and_then(|child| stories.get(&story.kin(child))).and_then(Story::end);
+            let end = child.and_then(|child| stories.get(&story.kin(&child.task)));
+            let end = end.and_then(Story::end);
             let before = end.filter(|(at, _)| *at < sequence);
             match before.map(|(_, end)| end.event.kind()) {
                 Some(Kind::Completed) => completed += 1,
-                Some(_) => fruitless += 1,
+                Some(_) => {
+                    fruitless += 1;
+                    missed |= child.is_some_and(|child| child.essential);
+                }
                 None => evidence.wrong.push(format!("{task}: counts child {at} at {sequence}")),
             }
         }
-        let enough = usize::try_from(enough).unwrap_or(usize::MAX);
-        let right = completed >= enough || children.len() - fruitless < enough;
+        let right = match enough.map(|enough| usize::try_from(enough).unwrap_or(usize::MAX)) {
+            Some(enough) => completed >= enough || children.len() - fruitless < enough,
+            None => missed,
+        };
         evidence.hold(right, || {
-            format!("{task}: goes on at {sequence} with {completed} of {enough} children")
+            format!("{task}: goes on at {sequence} with {completed} of {enough:?} children")
         });
     }
 }
@@ -199,6 +227,7 @@ fn descent(evidence: &mut Evidence<'_>, story: &Story<'_>, stories: &Stories<'_>
             continue;
         };
         let right = found.depth == origin.depth + 1
+            && found.skill == child.skill
             && found.budget == child.budget
             && found.parent.as_ref().is_some_and(|parent| parent.task == story.task);
         evidence.hold(right, || format!("{}: is no child of {}", child.task, story.task));

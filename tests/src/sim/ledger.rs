@@ -20,7 +20,6 @@ use super::sabotage::Sabotage;
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Appends and reads in the model.
-#[derive(Debug)]
 pub(super) struct SimLedger(pub(super) Hold);
 
 impl SimLedger {
@@ -132,6 +131,10 @@ impl Ledger for SimLedger {
 
     fn put_object(&self, _: Bytes) -> BoxFuture<'_, Result<String, AppendError>> {
         Box::pin(std::future::ready(Err(AppendError::Gone)))
+    }
+
+    fn rest(&self, wait: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.sleep(wait))
     }
 
     fn get_object<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Bytes>, AppendError>> {

@@ -11,13 +11,17 @@ mod agent;
 mod budgets;
 mod bus;
 mod care;
+mod choices;
 mod consumer;
+mod coverage;
+mod delegation;
 mod dice;
 mod fate;
 mod hold;
 mod kinship;
 mod lane;
 mod ledger;
+mod mesh;
 mod node;
 mod oracle;
 mod people;
@@ -34,6 +38,7 @@ use std::collections::BTreeSet;
 use protocol::entry::Kind;
 use protocol::lifecycle::Phase;
 
+pub use coverage::KINDS;
 pub use sabotage::Sabotage;
 
 /// What a run came to.
@@ -47,6 +52,8 @@ pub struct Outcome {
     pub tasks: usize,
     /// How the tasks ended, how often.
     pub ends: std::collections::BTreeMap<Kind, usize>,
+    /// How often what happened.
+    pub coverage: std::collections::BTreeMap<&'static str, usize>,
     /// Entries written.
     pub entries: usize,
 }

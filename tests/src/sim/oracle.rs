@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use protocol::approval::Verdict;
 use protocol::dead::DeadLetter;
 use protocol::entry::{Child, Entry, Event, Kind, Origin};
 use protocol::fault::code;
@@ -17,7 +18,7 @@ use serde_json::Value;
 
 use super::Outcome;
 use super::bus::Stream;
-use super::plan::{End, Plan};
+use super::plan::{Act, End, Plan};
 use super::world::{Effect, Key, World};
 
 /// One task's log as the oracle sees it.
@@ -96,7 +97,7 @@ pub(super) fn judge(world: &World, quiet: bool) -> Outcome {
         attempts(&mut evidence, story);
         effects(&mut evidence, story);
         super::waits::judge(&mut evidence, story);
-        super::budgets::judge(&mut evidence, story);
+        super::budgets::judge(&mut evidence, story, &stories);
     }
     evidence.wrong.extend(world.seen.robbed.iter().cloned());
     evidence.stories = stories;
@@ -110,6 +111,7 @@ pub(super) fn judge(world: &World, quiet: bool) -> Outcome {
         tasks: evidence.stories.len(),
         entries: evidence.stories.values().map(|story| story.entries.len()).sum(),
         ends,
+        coverage: super::coverage::count(&evidence),
         violations: evidence.wrong,
     }
 }
@@ -177,13 +179,17 @@ fn journal(evidence: &mut Evidence<'_>, story: &Story<'_>) {
     for (_, entry) in &story.entries {
         let name = match &entry.event {
             Event::Step { name, output, .. } => {
-                results.push(value_of(std::slice::from_ref(output)));
+                if !name.contains(" cached ") {
+                    results.push(value_of(std::slice::from_ref(output)));
+                }
                 name
             }
             Event::Delegated { name, .. } => name,
             _ => continue,
         };
-        evidence.hold(names.insert(name), || format!("{task}: {name} is committed twice"));
+        evidence.hold(names.insert(name) || name == "again", || {
+            format!("{task}: {name} is committed twice")
+        });
     }
     let Some((_, end)) = story.end() else { return };
     let plan = plan_of(evidence.world, story);
@@ -193,21 +199,24 @@ fn journal(evidence: &mut Evidence<'_>, story: &Story<'_>) {
             evidence.hold(result == Value::from(results.clone()), || {
                 format!("{task}: the result {result} is not what its steps committed: {results:?}")
             });
-            plan.is_some_and(|plan| plan.end == End::Complete)
+            plan.is_some_and(|plan| matches!(plan.end, End::Complete | End::Luck))
         }
         Event::Failed { fault, .. } => match fault.code.as_str() {
             code::DEADLINE_EXCEEDED => story.origin().is_some_and(|o| o.deadline.is_some()),
             code::BUDGET_EXCEEDED => story.origin().is_some_and(|o| o.budget.is_some()),
-            code::CHILD_FAILED => story.entries.iter().any(|(_, entry)| {
-                matches!(
-                    &entry.event,
-                    Event::Resumed { answer: Some(Answer::Children { .. }), .. }
-                        | Event::Received { answer: Answer::Children { .. }, .. }
-                )
-            }),
-            code::AGENT_ERROR => {
-                plan.is_some_and(|plan| fault.message == "may pass" || plan.end == End::Permanent)
+            // Which of them failed, and when, is judged with the others.
+            code::CHILD_FAILED => !story.children().is_empty(),
+            code::NOBODY_SERVES | code::BUS_UNAVAILABLE => plan.is_some_and(Plan::has_need),
+            code::APPROVAL_DENIED => {
+                ruled(story, |verdict| matches!(verdict, None | Some(Verdict::Deny)))
             }
+            code::APPROVAL_MISMATCH => ruled(story, |verdict| verdict == Some(Verdict::Edit)),
+            code::LOOP_DETECTED => {
+                plan.is_some_and(|plan| plan.acts.iter().any(|act| matches!(act, Act::Repeat(_))))
+            }
+            code::AGENT_ERROR => plan.is_some_and(|plan| {
+                fault.message == "may pass" || matches!(plan.end, End::Permanent | End::Luck)
+            }),
             code::ATTEMPTS_EXHAUSTED | code::ATTEMPT_TIMEOUT => true,
             _ => false,
         },
@@ -221,8 +230,18 @@ fn journal(evidence: &mut Evidence<'_>, story: &Story<'_>) {
     evidence.hold(fits, || format!("{task}: such an end was not to be had: {:?}", end.event));
 }
 
+/// Whether the task was told a decision like this.
+fn ruled(story: &Story<'_>, fits: impl Fn(Option<Verdict>) -> bool) -> bool {
+    story.entries.iter().any(|(_, entry)| match &entry.event {
+        Event::Resumed { answer: Some(Answer::Approval { ruling, .. }), .. }
+        | Event::Received { answer: Answer::Approval { ruling, .. }, .. } => fits(ruling.verdict),
+        Event::Resumed { answer: Some(Answer::Time), .. } => fits(None),
+        _ => false,
+    })
+}
+
 /// The plan that a task was made from, by the message that its log names.
-fn plan_of<'a>(world: &'a World, story: &Story<'_>) -> Option<&'a Plan> {
+pub(super) fn plan_of<'a>(world: &'a World, story: &Story<'_>) -> Option<&'a Plan> {
     let source = story.origin()?.source;
     let stream = match source.queue {
         protocol::submission::Queue::Inbox => Stream::Inbox,
@@ -275,17 +294,22 @@ fn effects(evidence: &mut Evidence<'_>, story: &Story<'_>) {
         world.seen.effects.iter().filter(|effect| effect.task == story.key()).collect();
     let mut by_actor = BTreeSet::new();
     for effect in &done {
-        let once = by_actor.insert((effect.actor, &effect.name));
+        let once = by_actor.insert((effect.actor, &effect.name)) || effect.name == "again";
         evidence.hold(once, || format!("{task}: {} was done twice by one attempt", effect.name));
     }
     for (sequence, entry) in &story.entries {
         let Event::Step { name, output, .. } = &entry.event else { continue };
+        if name.contains(" cached ") {
+            continue;
+        }
         let gave = value_of(std::slice::from_ref(output));
-        let mut of_step = done.iter().filter(|effect| effect.name == *name);
+        let own = name.replace("guarded", "act");
+        let of_step = done.iter().filter(|effect| effect.name == own);
         evidence.hold(of_step.clone().any(|effect| gave == effect.gave), || {
             format!("{task}: {name} committed {gave}, which no effect gave")
         });
-        evidence.hold(of_step.all(|effect| effect.knew < *sequence), || {
+        let mut known = of_step.filter(|effect| gave == effect.gave || name != "again");
+        evidence.hold(known.all(|effect| effect.knew < *sequence), || {
             format!("{task}: {name} was done again by an attempt that knew its result")
         });
     }

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use protocol::approval::{Decision, Verdict, action_hash};
+use protocol::approval::{Decision, RAISE_BUDGET, Verdict, action_hash};
 use protocol::input::Input;
+use protocol::lifecycle::Phase;
 use protocol::message::{Message, Part};
 use protocol::subject::Subject;
 use protocol::wait::WaitingFor;
@@ -35,6 +36,21 @@ pub(super) async fn talk(hold: Hold) {
             let input = hold.with(anything);
             say(&hold, &task, &input).await;
         }
+        if hold.with(|world| world.dice.permille(150))
+            && let Some(task) = hold.with(running)
+        {
+            say(&hold, &task, &message()).await;
+        }
+    }
+}
+
+/// A task that somebody runs now.
+fn running(world: &mut World) -> Option<Key> {
+    let running = world.logs.iter().filter(|(_, log)| log.fold.phase == Phase::Running);
+    let subjects: Vec<String> = running.map(|(subject, _)| subject.clone()).collect();
+    match world.subjects.parse(&world.dice.pick(&subjects)?)? {
+        Subject::Log(owner, task) => Some((owner, task)),
+        _ => None,
     }
 }
 
@@ -83,10 +99,10 @@ fn answers(world: &mut World) -> Vec<(Key, Input)> {
             WaitingFor::Signal { name } => said.push((task, signal(name))),
             WaitingFor::Approval { request, .. } => {
                 if world.dice.permille(200) {
-                    said.push((task.clone(), decision(world, "ann", action_hash(&json!(7)))));
+                    said.push((task.clone(), decision(world, "ann", &json!(7))));
                 }
                 for by in ["ann", "bob"] {
-                    let one = decision(world, by, request.hash.clone());
+                    let one = decision(world, by, &request.action);
                     said.push((task.clone(), one));
                 }
             }
@@ -102,7 +118,7 @@ fn anything(world: &mut World) -> Input {
     match world.dice.below(3) {
         0 => message(),
         1 => signal(format!("bell {place}")),
-        _ => decision(world, "ann", action_hash(&action(place))),
+        _ => decision(world, "ann", &action(place)),
     }
 }
 
@@ -119,17 +135,28 @@ fn signal(name: String) -> Input {
     Input::Signal { name, payload: Vec::new() }
 }
 
-fn decision(world: &mut World, by: &str, hash: String) -> Input {
+/// What somebody puts in the place of an action: mostly something of its sort.
+fn instead(world: &mut World, action: &Value) -> Value {
+    let other = json!({"do": "something else"});
+    let fits = world.dice.permille(800);
+    match (action.get("call"), action.get(RAISE_BUDGET)) {
+        (Some(call), _) if fits => json!({"call": call, "arguments": other}),
+        (_, Some(_)) if fits => json!({RAISE_BUDGET: {"tokens": world.dice.below(60)}}),
+        _ => other,
+    }
+}
+
+fn decision(world: &mut World, by: &str, action: &Value) -> Input {
     let verdict = match world.dice.below(6) {
         0 => Verdict::Deny,
         1 => Verdict::Edit,
         _ => Verdict::Approve,
     };
     Input::Decision(Box::new(Decision {
-        hash,
+        hash: action_hash(action),
         verdict,
         by: by.to_owned(),
         comment: None,
-        action: (verdict == Verdict::Edit).then(|| json!({"do": "something else"})),
+        action: (verdict == Verdict::Edit).then(|| instead(world, action)),
     }))
 }

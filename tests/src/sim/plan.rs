@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use agent_node::context::delegate::OnFailure;
 use protocol::Skill;
+use protocol::card::OnMessage;
 use protocol::id::{IdError, Lane, Owner};
 use protocol::retry::RetryPolicy;
+use runtime::config::OnBudget;
 
 use super::dice::Dice;
 use super::world::Faults;
@@ -17,6 +20,12 @@ pub(super) enum Act {
     Work(i64),
     /// Journals a step.
     Step,
+    /// Journals a step that takes so many ms, which a message may cut short.
+    Listen(i64),
+    /// Makes a call that nobody may make before somebody has approved it, by the skill's settings.
+    Guarded,
+    /// Makes equal calls, so many in a row.
+    Repeat(u32),
     /// Makes a call that sets so many tokens aside and uses so many.
     Call { reserve: u64, used: u64 },
     /// Waits for so many ms.
@@ -33,7 +42,7 @@ pub(super) enum Act {
     Artifact,
     /// Hands these plans to others and waits for them, or for some of them to complete.
     Delegate {
-        plans: Vec<usize>,
+        pieces: Vec<Piece>,
         enough: Option<u32>,
         /// What each may spend, in tokens; a share of what is left when nothing is said.
         slice: Option<u64>,
@@ -49,10 +58,22 @@ pub(super) enum Act {
     },
 }
 
+/// A piece of work for others.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    /// What is to be done.
+    pub(super) plan: usize,
+    /// The tag of whoever is to do it; without one it is for the same skill.
+    pub(super) need: Option<&'static str>,
+    pub(super) on_failure: OnFailure,
+}
+
 /// How an agent ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Complete,
+    /// Completes when its last step gave an even number, and fails for good when not.
+    Luck,
     Permanent,
     BadInput,
 }
@@ -64,6 +85,16 @@ pub(super) struct Plan {
     pub(super) end: End,
     /// Whether it looks for a cancel between its acts.
     pub(super) cooperative: bool,
+}
+
+impl Plan {
+    /// Whether it hands work to whoever meets a need.
+    pub(super) fn has_need(&self) -> bool {
+        self.acts.iter().any(|act| match act {
+            Act::Delegate { pieces, .. } => pieces.iter().any(|piece| piece.need.is_some()),
+            _ => false,
+        })
+    }
 }
 
 /// How a submission names its task.
@@ -99,6 +130,12 @@ pub(super) struct Submission {
 #[derive(Debug, Clone)]
 pub(super) struct Workload {
     pub(super) skill: Skill,
+    /// Another one that the same nodes serve.
+    pub(super) spare: Skill,
+    /// What becomes of a message to a running task.
+    pub(super) on_message: OnMessage,
+    /// What happens when a budget does not suffice.
+    pub(super) on_budget: OnBudget,
     pub(super) plans: Vec<Plan>,
     pub(super) submissions: Vec<Submission>,
     pub(super) policy: RetryPolicy,
@@ -111,7 +148,12 @@ pub(super) struct Workload {
     pub(super) window: i64,
     /// How long an attempt may take, in ms.
     pub(super) timeout: i64,
+    /// The plan of work whose earlier results may do.
+    lucky: Option<usize>,
 }
+
+/// What a need may name: what both skills do, what only the spare one does, and what nobody does.
+const TAGS: [&str; 3] = ["do", "spare", "nobody"];
 
 impl Workload {
     /// Draws a workload.
@@ -128,6 +170,13 @@ impl Workload {
         };
         let mut load = Self {
             skill: Skill::parse("work")?,
+            spare: Skill::parse("spare")?,
+            on_message: dice
+                .pick(&[OnMessage::Enqueue, OnMessage::Interrupt, OnMessage::Reject])
+                .unwrap_or_default(),
+            on_budget: dice
+                .pick(&[OnBudget::Stop, OnBudget::Ask, OnBudget::Ask, OnBudget::Degrade])
+                .unwrap_or_default(),
             plans: Vec::new(),
             submissions: Vec::new(),
             policy,
@@ -138,6 +187,7 @@ impl Workload {
             healed_at: dice.ms(2_000, 60_000),
             window: if dice.permille(300) { 1_500 } else { 120_000 },
             timeout: if dice.permille(100) { 400 } else { 60_000 },
+            lucky: None,
         };
         if dice.permille(950) {
             load.faults = Faults {
@@ -158,8 +208,11 @@ impl Workload {
     fn add_plan(&mut self, dice: &mut Dice, depth: usize) -> usize {
         let mut acts = Vec::new();
         for _ in 0..dice.below(4) {
-            let act = match dice.below(if depth < 2 { 10 } else { 8 }) {
+            let act = match dice.below(if depth < 2 { 13 } else { 10 }) {
                 0 | 1 => Act::Step,
+                8 => Act::Listen(dice.ms(0, 9_000)),
+                9 if dice.permille(500) => Act::Guarded,
+                9 => Act::Repeat(1 + u32::try_from(dice.below(5)).unwrap_or(0)),
                 6 => Self::wait(dice),
                 7 => {
                     let reserve = dice.below(40);
@@ -208,13 +261,46 @@ impl Workload {
 
     fn delegation(&mut self, dice: &mut Dice, depth: usize) -> Act {
         let count = 1 + dice.below(2) + dice.below(2);
-        let plans = (0..count).map(|_| self.add_plan(dice, depth + 1)).collect();
+        let pieces = (0..count).map(|_| self.piece(dice, depth)).collect();
         let some = u32::try_from(1 + dice.below(count)).unwrap_or(1);
         Act::Delegate {
-            plans,
-            enough: dice.permille(400).then_some(some),
+            pieces,
+            enough: dice.permille(300).then_some(some),
             slice: dice.permille(500).then(|| dice.below(30) as u64),
         }
+    }
+
+    fn piece(&mut self, dice: &mut Dice, depth: usize) -> Piece {
+        let on_failure = match dice.below(10) {
+            0 | 1 => OnFailure::Fail,
+            2 => OnFailure::Ignore,
+            3 => OnFailure::Retry { times: 1, elsewhere: dice.permille(500) },
+            4 => OnFailure::Fallback { skill: self.spare.clone() },
+            5 | 6 => OnFailure::Cached {
+                no_older_than: Duration::from_millis(if dice.permille(500) {
+                    2_000
+                } else {
+                    60_000
+                }),
+            },
+            _ => OnFailure::Report,
+        };
+        let plan = match on_failure {
+            OnFailure::Cached { .. } => self.lucky(),
+            _ => self.add_plan(dice, depth + 1),
+        };
+        let need = if dice.permille(300) { dice.pick(&TAGS) } else { None };
+        let need = need.filter(|tag| *tag != "nobody" || dice.permille(400));
+        Piece { plan, need, on_failure }
+    }
+
+    /// One plan for all work whose earlier results may do, so that there are earlier results.
+    fn lucky(&mut self) -> usize {
+        let plan = Plan { acts: vec![Act::Step], end: End::Luck, cooperative: false };
+        *self.lucky.get_or_insert_with(|| {
+            self.plans.push(plan);
+            self.plans.len() - 1
+        })
     }
 
     fn add_submissions(&mut self, dice: &mut Dice) -> Result<(), IdError> {
@@ -261,11 +347,14 @@ impl Workload {
     /// What is to be done, for the trace.
     pub(super) fn describe(&self) -> Vec<String> {
         let setting = format!(
-            "{} nodes with {} slots, {} coordinators, {} attempts at most, ids kept {} ms, healed at {} ms, {:?}",
+            "{} nodes with {} slots, {} coordinators, {} attempts at most, {:?} messages, {:?} about budgets, \
+             ids kept {} ms, healed at {} ms, {:?}",
             self.nodes,
             self.slots,
             self.coordinators,
             self.policy.attempts_max,
+            self.on_message,
+            self.on_budget,
             self.window,
             self.healed_at,
             self.faults

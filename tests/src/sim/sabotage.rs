@@ -37,11 +37,39 @@ pub enum Sabotage {
     Losers,
     /// A task that waits for some of its children goes on with fewer.
     Enough,
+    /// A message to a running task is kept where the skill refuses it.
+    Reject,
+    /// A message to a running task is refused where the skill keeps it.
+    Rude,
+    /// A message interrupts a task of a skill that is not to be interrupted.
+    Interrupt,
+    /// A need is met by a skill that has not what it takes.
+    Need,
+    /// The choice of a skill for a need is not explained.
+    Reason,
+    /// A kept result says that it is younger than it is.
+    Stale,
+    /// A kept result is given for other work.
+    Mixup,
+    /// A task waits on when a child has failed that it cannot do without.
+    Missed,
+    /// A raise adds more to a budget than somebody allowed.
+    Raise,
+    /// Who denies is taken for one who approves.
+    Verdict,
+    /// People decide before it is their turn.
+    Level,
+    /// Calls that the skill guards are made without asking.
+    Guard,
+    /// Nobody counts equal calls.
+    Loop,
+    /// What children did not use that a task went on without counts as spent.
+    TakeBack,
 }
 
 impl Sabotage {
     /// Every one.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 31] = [
         Self::Fence,
         Self::Witness,
         Self::Consequences,
@@ -59,5 +87,19 @@ impl Sabotage {
         Self::Timer,
         Self::Losers,
         Self::Enough,
+        Self::Reject,
+        Self::Rude,
+        Self::Interrupt,
+        Self::Need,
+        Self::Reason,
+        Self::Stale,
+        Self::Mixup,
+        Self::Missed,
+        Self::Raise,
+        Self::Verdict,
+        Self::Level,
+        Self::Guard,
+        Self::Loop,
+        Self::TakeBack,
     ];
 }

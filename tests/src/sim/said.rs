@@ -30,8 +30,17 @@ impl Care {
     pub(super) async fn judge(&self, task: &Key, log: &TaskLog, said: &StoredMessage) -> Settled {
         let read = Input::read(&said.headers, &said.payload);
         let about = Said { sequence: said.sequence, at: said.at, place: 1, input: read.as_ref() };
-        match input::judge(log, about, OnMessage::Enqueue) {
-            Judgement::Keep => Ok(None),
+        let on_message = self.hold.with(|world| match world.sabotage {
+            Some(Sabotage::Reject) => OnMessage::Enqueue,
+            Some(Sabotage::Rude) => OnMessage::Reject,
+            Some(_) | None => world.workload.on_message,
+        });
+        match input::judge(log, about, on_message) {
+            Judgement::Keep => {
+                let known = (said.sequence, log.last_sequence);
+                self.hold.with(|world| world.seen.kept.push(known));
+                Ok(None)
+            }
             Judgement::Refuse(fault) => self.refuse(task, log, said, fault).await,
             Judgement::Unknown => {
                 self.hold.turn().await;
@@ -101,6 +110,7 @@ impl Care {
         let mut log = TaskLog::default();
         let event = cancel::canceled(UNBEGUN);
         self.append(task, &mut log, event, Some(Box::new(origin))).await?;
+        self.hold.with(|world| world.count_unbegun(task));
         Ok(None)
     }
 

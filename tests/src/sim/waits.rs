@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use protocol::approval::{Verdict, action_hash};
+use protocol::approval::{Decision, Verdict, action_hash};
+use protocol::card::OnMessage;
 use protocol::dead::Cause;
 use protocol::entry::{Entry, Event};
 use protocol::input::Input;
@@ -18,6 +19,7 @@ struct Answered<'a> {
     sequence: u64,
     at: i64,
     waiting_for: &'a WaitingFor,
+    since: Timestamp,
     until: Option<Timestamp>,
     answer: &'a Answer,
 }
@@ -27,9 +29,19 @@ pub(super) fn judge(evidence: &mut Evidence<'_>, story: &Story<'_>) {
     let key = story.key();
     let world = evidence.world;
     let said: Vec<&Said> = world.seen.said.iter().filter(|said| said.task == key).collect();
+    let refused: BTreeSet<u64> =
+        said.iter().map(|one| one.sequence).filter(|one| world.refusals(*one)).collect();
     let mut used = BTreeSet::new();
     for answered in answers(story) {
-        let wrong = fault(&answered, &said, &used);
+        let open: Vec<&Said> = said
+            .iter()
+            .copied()
+            .filter(|one| {
+                !refused.contains(&one.sequence)
+                    || answered.answer.sequences().contains(&one.sequence)
+            })
+            .collect();
+        let wrong = fault(&answered, &open, &used);
         evidence.hold(wrong.is_none(), || {
             format!("{}: {} at {}", story.task, wrong.unwrap_or_default(), answered.sequence)
         });
@@ -48,7 +60,10 @@ pub(super) fn judge(evidence: &mut Evidence<'_>, story: &Story<'_>) {
                 && world.refusals(said.sequence)
         });
         let is_used = used.contains(&said.sequence);
-        evidence.hold(!(refused && is_used), || {
+        // Who runs a task may take a message at the moment at which a coordinator refuses it.
+        let races = world.workload.on_message == OnMessage::Reject
+            && matches!(said.input, Input::Message(_));
+        evidence.hold(!(refused && is_used) || races, || {
             format!("{}: {} is used and refused", story.task, said.sequence)
         });
         let late = end.is_some_and(|end| end < said.sequence);
@@ -60,19 +75,22 @@ pub(super) fn judge(evidence: &mut Evidence<'_>, story: &Story<'_>) {
 
 fn answers<'a>(story: &Story<'a>) -> Vec<Answered<'a>> {
     let mut found = Vec::new();
-    let mut waits: Option<(&WaitingFor, Option<Timestamp>)> = None;
+    let mut waits: Option<(&WaitingFor, Timestamp, Option<Timestamp>)> = None;
     for (sequence, entry) in &story.entries {
         let (sequence, at) = (*sequence, entry.at.millis());
         match &entry.event {
-            Event::Suspended { waiting_for, until } => waits = Some((waiting_for, *until)),
+            Event::Suspended { waiting_for, until } => {
+                waits = Some((waiting_for, entry.at, *until));
+            }
             Event::Resumed { answer: Some(answer), .. } => {
-                if let Some((waiting_for, until)) = waits {
-                    found.push(Answered { sequence, at, waiting_for, until, answer });
+                if let Some((waiting_for, since, until)) = waits {
+                    found.push(Answered { sequence, at, waiting_for, since, until, answer });
                 }
             }
             Event::Received { waiting_for, answer } => {
                 // A limit that was over when the wait would have begun is not in the log.
-                found.push(Answered { sequence, at, waiting_for, until: None, answer });
+                let since = entry.at;
+                found.push(Answered { sequence, at, waiting_for, since, until: None, answer });
             }
             _ => {}
         }
@@ -82,7 +100,7 @@ fn answers<'a>(story: &Story<'a>) -> Vec<Answered<'a>> {
 
 /// What is wrong with an answer.
 fn fault(answered: &Answered<'_>, said: &[&Said], used: &BTreeSet<u64>) -> Option<String> {
-    let Answered { sequence, at, waiting_for, until, answer } = answered;
+    let Answered { sequence, at, waiting_for, until, answer, .. } = answered;
     let until = until.map(Timestamp::millis);
     let fits = |said: &&&Said| {
         let kind = match (waiting_for, &said.input) {
@@ -116,8 +134,52 @@ fn fault(answered: &Answered<'_>, said: &[&Said], used: &BTreeSet<u64>) -> Optio
             let oldest = until.is_none() || first == answer.sequences().first().copied();
             (!oldest).then(|| format!("{first:?} came before"))
         }
-        Answer::Children { .. } | Answer::Approval { .. } => None,
+        Answer::Approval { .. } => ruled(answered, said),
+        Answer::Children { .. } => None,
     }
+}
+
+/// What is wrong with a ruling, given the decisions that it is made of.
+fn ruled(answered: &Answered<'_>, said: &[&Said]) -> Option<String> {
+    let (WaitingFor::Approval { request, .. }, Answer::Approval { sequences, ruling }) =
+        (answered.waiting_for, answered.answer)
+    else {
+        return Some("it is no ruling".to_owned());
+    };
+    let find = |sequence: &u64| said.iter().find(|said| said.sequence == *sequence);
+    let decisions: Vec<_> = sequences
+        .iter()
+        .filter_map(|sequence| match &find(sequence)?.input {
+            Input::Decision(decision) => Some((find(sequence)?.at, decision)),
+            _ => None,
+        })
+        .collect();
+    let by: Vec<&String> = decisions.iter().map(|(_, decision)| &decision.by).collect();
+    if by.iter().collect::<BTreeSet<_>>().len() != by.len() || !by.iter().copied().eq(&ruling.by) {
+        return Some(format!("{by:?} decided, and it says {:?}", ruling.by));
+    }
+    for (at, decision) in &decisions {
+        let age = u64::try_from(at - answered.since.millis()).unwrap_or(0);
+        let level = request.chain.iter().find(|level| level.approvers.contains(&decision.by));
+        let from = if request.chain.is_empty() { Some(0) } else { level.map(|one| one.after_ms) };
+        if from.is_none_or(|from| from > age) {
+            return Some(format!("{} decided out of turn", decision.by));
+        }
+    }
+    let all_but_last = decisions.len().saturating_sub(usize::from(ruling.verdict.is_some()));
+    let approve = |(_, one): &(i64, &Box<_>)| is_plain(one);
+    if !decisions.iter().take(all_but_last).all(approve) {
+        return Some("somebody had denied or edited before".to_owned());
+    }
+    let last = decisions.last().map(|(_, one)| (Some(one.verdict), one.action.as_ref()));
+    let is_last = last.is_some_and(|last| last == (ruling.verdict, ruling.action.as_ref()));
+    let right = ruling.verdict.is_none() || is_last;
+    (!right).then(|| format!("it rules {:?}, and the last one decided otherwise", ruling.verdict))
+}
+
+/// Whether somebody simply approved.
+fn is_plain(decision: &Decision) -> bool {
+    decision.verdict == Verdict::Approve && decision.action.is_none()
 }
 
 /// What needs an approval happens only when it was given, once, and is what was approved.
@@ -138,7 +200,8 @@ fn approvals(evidence: &mut Evidence<'_>, story: &Story<'_>) {
         let voices = u32::try_from(ruling.by.len()).unwrap_or(0);
         let enough = ruling.verdict == Some(Verdict::Edit) || voices >= request.quorum;
         evidence.hold(enough, || format!("{task}: {name} was approved by {voices}"));
-        allowed.push((answered.sequence, name.replace("approve", "act"), hash));
+        let action = name.replace("approve guarded", "approve").replace("approve", "act");
+        allowed.push((answered.sequence, action, hash));
     }
     for effect in world.seen.effects.iter().filter(|effect| effect.task == key) {
         let Some(action) = &effect.action else { continue };

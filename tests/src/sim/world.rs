@@ -6,6 +6,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
+use agent_node::inputs::Inputs;
+use bytes::Bytes;
 use protocol::entry::{Entry, Kind};
 use protocol::id::{NodeName, Owner, TaskId};
 use protocol::input::Input;
@@ -34,7 +36,6 @@ pub(super) enum Role {
 }
 
 /// A process as the world sees it.
-#[derive(Debug)]
 pub(super) struct Process {
     pub(super) role: Role,
     pub(super) name: NodeName,
@@ -48,6 +49,8 @@ pub(super) struct Process {
     pub(super) back_at: Option<i64>,
     /// The cancels that it has heard of.
     pub(super) heard: BTreeSet<Key>,
+    /// The attempts that want to hear what is said to their tasks.
+    pub(super) inputs: Inputs,
 }
 
 /// A task's log as it was written, and the fold that everybody reads.
@@ -61,7 +64,7 @@ pub(super) struct Chronicle {
 }
 
 /// How often things go wrong, in cases of a thousand turns.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Faults {
     pub(super) crash: usize,
     pub(super) freeze: usize,
@@ -72,7 +75,6 @@ pub(super) struct Faults {
 }
 
 /// What is shared.
-#[derive(Debug)]
 pub(super) struct World {
     pub(super) now: i64,
     pub(super) dice: Dice,
@@ -92,6 +94,10 @@ pub(super) struct World {
     pub(super) trace: Option<Vec<String>>,
     pub(super) clock: Clock,
     hand: ManualClock,
+    /// Results kept for later, by their key.
+    pub(super) results: BTreeMap<String, Bytes>,
+    /// The entry that each actor has stored and whose consequences it may still owe.
+    pub(super) owes: BTreeMap<usize, Kind>,
     wakes: BinaryHeap<Reverse<(i64, u64, usize)>>,
     ties: u64,
 }
@@ -101,8 +107,14 @@ pub(super) struct World {
 pub(super) struct Seen {
     /// Every arrow of the lifecycle that was taken.
     pub(super) arrows: BTreeSet<(Phase, Kind)>,
-    /// What a parent's last look at its children showed: each child and whether it had completed.
+    /// What a parent's last look at its children showed: each child and whether it had a result.
     pub(super) ends: BTreeMap<Key, Vec<(TaskId, bool)>>,
+    /// How often what happened.
+    pub(super) counts: BTreeMap<&'static str, usize>,
+    /// Who was found for needs: the tag, the skill, and why.
+    pub(super) resolved: Vec<(String, Skill, String)>,
+    /// Messages that were kept when a coordinator looked at them, each with the last entry that it knew.
+    pub(super) kept: Vec<(u64, u64)>,
     /// Tasks that somebody wanted to end.
     pub(super) canceled: BTreeSet<Key>,
     /// Every effect of a step that was carried out, in order.
@@ -171,6 +183,8 @@ impl World {
             trace: None,
             clock,
             hand,
+            results: BTreeMap::new(),
+            owes: BTreeMap::new(),
             wakes: BinaryHeap::new(),
             ties: 0,
         }
@@ -189,6 +203,21 @@ impl World {
                 line()
             ));
         }
+    }
+
+    /// Counts a child that was canceled before anybody had begun it.
+    pub(super) fn count_unbegun(&mut self, task: &Key) {
+        let id = format!("child-{}-{}", task.0, task.1);
+        let queued = self
+            .bus
+            .all(Stream::Log)
+            .any(|message| message.headers.get(protocol::header::MSG_ID) == Some(&id));
+        self.count(if queued { "canceled unbegun child" } else { "canceled child never queued" });
+    }
+
+    /// Counts something that happened.
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.seen.counts.entry(what).or_default() += 1;
     }
 
     pub(super) fn healed(&self) -> bool {
@@ -270,6 +299,7 @@ impl World {
             chronicle.writer = Some(writer);
         }
         chronicle.entries.push((sequence, now, entry.clone()));
+        self.owes.insert(writer, entry.event.kind());
         // Who was frozen between a delivery and its first look at the log does not know that its lease is over.
         let late = self.seen.unheard.contains(&writer);
         let well =
@@ -322,6 +352,7 @@ impl World {
         let known = self.seen.said.iter().any(|said| said.sequence == sequence);
         match Input::read(&message.headers, &message.payload) {
             Ok(input) if !known => {
+                self.tell_said(&task);
                 self.seen.said.push(Said { task, sequence, at: self.now, input });
             }
             Ok(_) | Err(_) => {}
