@@ -12,7 +12,7 @@ use protocol::log::TaskLog;
 use protocol::message::Message;
 use protocol::submission::Envelope;
 use protocol::{NodeName, Owner, TaskId, view};
-use runtime::bus::{Bus, Outgoing};
+use runtime::bus::{Bus, Outgoing, StoredMessage};
 use runtime::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
@@ -23,10 +23,12 @@ use crate::context::{Around, bus_stop};
 use crate::hand::Hand;
 use crate::inputs::Inputs;
 use crate::lane;
-use crate::ledger::Ledger;
+use crate::ledger::{AppendError, Ledger};
+use crate::looks::Looks;
 use crate::mesh::Mesh;
 use crate::scribe::{Scribe, Start};
 use crate::served::Terms;
+use crate::wakes::Wakes;
 
 /// What all attempts of a node share.
 pub(crate) struct Core {
@@ -38,6 +40,10 @@ pub(crate) struct Core {
     pub(crate) inputs: Inputs,
     pub(crate) mesh: Arc<dyn Mesh>,
     pub(crate) hand: Hand,
+    /// The wakes of parents whose children end here.
+    pub(crate) wakes: Wakes,
+    /// The questions for logs of new children.
+    pub(crate) looks: Looks,
     /// The bytes that may be in flight.
     pub(crate) budget: ByteBudget,
     /// Cancelled once the node gives its tasks back.
@@ -56,10 +62,20 @@ impl Core {
     }
 
     pub(crate) async fn read_log(&self, owner: &Owner, task: &TaskId) -> Result<TaskLog, Stop> {
-        let subject = self.bus.subjects().log(owner, task);
-        let stored = self.ledger.read(&subject).await.map_err(bus_stop)?;
-        TaskLog::read(stored.into_iter().map(|message| (message.sequence, message.payload)))
-            .map_err(unreadable)
+        fold(self.ledger.read(&self.bus.subjects().log(owner, task)).await)
+    }
+
+    /// The log of a delivered task; that of a child which is handed out for the first time is expected to be empty.
+    pub(crate) async fn log_of(
+        &self,
+        envelope: &Envelope,
+        delivered: u64,
+    ) -> Result<TaskLog, Stop> {
+        if envelope.parent.is_none() || delivered > 1 {
+            return self.read_log(&envelope.owner, &envelope.task).await;
+        }
+        let subject = self.bus.subjects().log(&envelope.owner, &envelope.task);
+        fold(self.looks.read(&*self.ledger, &subject).await)
     }
 
     pub(crate) fn scribe(&self, task: &TaskId, origin: &Arc<Origin>, log: TaskLog) -> Scribe {
@@ -79,10 +95,10 @@ impl Core {
     }
 
     pub(crate) async fn carry_out(&self, task: &TaskId, log: &TaskLog) -> Result<(), Stop> {
-        for publication in consequence::of(self.bus.subjects(), task, log) {
-            let message =
-                Outgoing::new(publication.subject, publication.headers, publication.payload);
-            self.ledger.append(vec![message]).await.map_err(bus_stop)?;
+        let subjects = self.bus.subjects();
+        for publication in consequence::of(subjects, task, log) {
+            let stored = self.wakes.store(&*self.ledger, subjects, log, publication);
+            stored.await.map_err(bus_stop)?;
         }
         if log.is_ended() {
             lane::pass_on(self, task, log).await?;
@@ -139,6 +155,11 @@ impl Core {
         let message = Outgoing::new(subject, headers, body.into());
         self.ledger.append(vec![message]).await.map(drop).map_err(bus_stop)
     }
+}
+
+fn fold(stored: Result<Vec<StoredMessage>, AppendError>) -> Result<TaskLog, Stop> {
+    let stored = stored.map_err(bus_stop)?.into_iter();
+    TaskLog::read(stored.map(|message| (message.sequence, message.payload))).map_err(unreadable)
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Stop {

@@ -138,7 +138,7 @@ async fn prepare(
     let log = if new {
         TaskLog::default()
     } else {
-        match rewind::own_log(core, served, &mut envelope).await {
+        match rewind::own_log(core, served, &mut envelope, delivered).await {
             Ok(log) => log,
             Err(stop) => {
                 return Err(Box::new(refuse::Unready {

@@ -21,9 +21,11 @@ use crate::core::Core;
 use crate::hand::Hand;
 use crate::inputs::Inputs;
 use crate::intake::{Intake, Slots};
+use crate::looks::Looks;
 use crate::mesh::BusMesh;
 use crate::registry::Registry;
 use crate::served::Served;
+use crate::wakes::Wakes;
 
 /// Whether appends share atomic batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -167,6 +169,8 @@ impl Node {
             clock,
             node: settings.name.clone(),
             cancels: Cancels::default(),
+            wakes: Wakes::default(),
+            looks: Looks::default(),
             inputs: Inputs::default(),
             mesh: Arc::new(BusMesh::new(bus.clone())),
             hand: Hand::new(bus.clone(), settings.name),

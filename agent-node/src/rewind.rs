@@ -20,8 +20,9 @@ pub(crate) async fn own_log(
     core: &Core,
     served: &Served,
     envelope: &mut Envelope,
+    delivered: u64,
 ) -> Result<TaskLog, Stop> {
-    let log = core.read_log(&envelope.owner, &envelope.task).await?;
+    let log = core.log_of(envelope, delivered).await?;
     let Some(task) = log.origin.as_deref().and_then(|first| envelope.displaced_by(first)) else {
         return Ok(log);
     };

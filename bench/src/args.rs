@@ -19,6 +19,8 @@ pub enum Part {
     Depth,
     /// Steps, fan-out, waits, and the rebuild of the read model.
     Durable,
+    /// Of the durable part the steps and the fan-out only.
+    FanOut,
     /// The gateway beside the bus and beside the reference server; open streams; lists.
     Gateway,
 }

@@ -16,6 +16,7 @@ mod gateway;
 mod load;
 mod memory;
 mod mesh;
+mod meter;
 mod proc;
 mod report;
 mod role;
@@ -76,6 +77,9 @@ pub async fn run(
         let durable = durable::measure(&args, &found, &again, &place).await?;
         durable.print(out)?;
         report.durable = Some(durable);
+    }
+    if args.has(Part::FanOut) {
+        durable::measure_fan_out(&found, &again, &place).await?.print(out)?;
     }
     if args.has(Part::Gateway) {
         let gateway = gateway::measure(&args, &found, &again, &place).await?;

@@ -3,20 +3,18 @@
 //! Rounds of the two sides take turns, and a ratio is taken between neighbours: what disturbs the machine for
 //! longer than a round disturbs both.
 
-use std::time::Duration;
-
-use protocol::topology::Names;
 use runtime::nats_server::Found;
 use tempfile::TempDir;
 
 use crate::child::{Again, RoleChild};
 use crate::floor::{self, Floor};
-use crate::load::{self, Sample, count};
+use crate::load::{self, Sample};
 use crate::mesh::{Mesh, one_agent};
+use crate::meter::Meter;
 use crate::report::{Cost, Row, SpeedReport};
 use crate::role::Order;
 use crate::weft::Weft;
-use crate::{BenchArgs, BenchError, floor_worker, proc};
+use crate::{BenchArgs, BenchError, floor_worker};
 
 /// Everything that a round needs.
 struct Stage {
@@ -109,44 +107,6 @@ impl Stage {
     }
 
     async fn meter(&self, worker: u32) -> Result<Meter, BenchError> {
-        let bus = self.weft.client.bus();
-        let names: &Names = bus.names();
-        let mut writes = 0;
-        for stream in [&names.inbox, &names.log] {
-            let state = bus.stream_state(stream).await;
-            writes += state.map_err(|error| BenchError::weft("count writes")(&error))?.last_seq;
-        }
-        Ok(Meter {
-            server: proc::cpu(self.mesh.server_pid()?)?,
-            worker: proc::cpu(worker)?,
-            submitter: proc::cpu(std::process::id())?,
-            coordinator: proc::cpu(self.mesh.coordinator.pid)?,
-            writes,
-        })
-    }
-}
-
-/// Figures at one moment.
-struct Meter {
-    server: Duration,
-    worker: Duration,
-    submitter: Duration,
-    coordinator: Duration,
-    writes: u64,
-}
-
-impl Meter {
-    fn since(&self, before: &Self, tasks: usize) -> Cost {
-        let each = |now: Duration, then: Duration| {
-            now.saturating_sub(then).as_secs_f64() * 1e6 / count(tasks)
-        };
-        let writes = usize::try_from(self.writes - before.writes).unwrap_or(usize::MAX);
-        Cost {
-            server_micros: each(self.server, before.server),
-            worker_micros: each(self.worker, before.worker),
-            submitter_micros: each(self.submitter, before.submitter),
-            coordinator_micros: each(self.coordinator, before.coordinator),
-            writes: count(writes) / count(tasks),
-        }
+        Meter::read(&self.mesh, worker, self.weft.client.bus()).await
     }
 }

@@ -27,6 +27,7 @@ use crate::shell::agents::Agents;
 use crate::shell::board::Board;
 use crate::shell::care::Care;
 use crate::shell::crash::{self, Giving};
+use crate::shell::kept::Kept;
 use crate::shell::log::Logs;
 use crate::shell::{calls, lists, poison, resolve, skills};
 
@@ -135,7 +136,8 @@ pub async fn run(
     }
     // Without it messages go one by one.
     bus.gather(&jobs).await.ok();
-    let logs = Logs { bus: bus.clone(), clock: Clock::system(), by: name.clone() };
+    let kept = Kept::default();
+    let logs = Logs { bus: bus.clone(), clock: Clock::system(), by: name.clone(), kept };
     let system =
         role.system.map(|settings| System { settings, first: system, check: system_check });
     let parts = Parts { bus, system, logs, metrics, jobs: jobs.clone() };

@@ -19,6 +19,8 @@ use crate::agent::Stop;
 
 /// Publications under way at once.
 const AT_ONCE: usize = 500;
+/// Children asked about in one question.
+const ASKED_ABOUT: usize = 500;
 /// How often somebody is asked who has not heard of an end yet.
 pub(super) const LOOKS_MAX: u32 = 40;
 /// How long to wait before asking again.
@@ -107,8 +109,13 @@ impl Context {
     ) -> Result<HashMap<String, StoredMessage>, Stop> {
         let subject = |child: &Child| self.scribe.subjects().log(self.owner(), &child.task);
         let subjects = children.iter().map(subject).collect::<Vec<_>>();
-        let found = self.scribe.ledger().last_of(&subjects).await.map_err(bus_stop)?;
-        Ok(found.into_iter().map(|message| (message.subject.clone(), message)).collect())
+        let asked = subjects.chunks(ASKED_ABOUT).map(|some| self.scribe.ledger().last_of(some));
+        let mut last = HashMap::with_capacity(children.len());
+        for found in futures_util::future::join_all(asked).await {
+            let found = found.map_err(bus_stop)?.into_iter();
+            last.extend(found.map(|message| (message.subject.clone(), message)));
+        }
+        Ok(last)
     }
 
     /// How each child ended, `None` for those that have not.

@@ -64,6 +64,18 @@ pub(crate) async fn measure(
     Ok(report)
 }
 
+/// Measures the steps and the fan-out only.
+pub(crate) async fn measure_fan_out(
+    found: &Found,
+    again: &Again,
+    place: &TempDir,
+) -> Result<DurableReport, BenchError> {
+    let mut report = DurableReport::default();
+    steps::measure(found, again, place, &mut report).await?;
+    fan_out::measure(found, again, place, &mut report).await?;
+    Ok(report)
+}
+
 impl DurableReport {
     fn add(&mut self, what: impl Into<String>, value: String, target: &'static str, met: bool) {
         self.figures.push(Figure { what: what.into(), value, target, met });

@@ -15,6 +15,7 @@ use super::agent::{Order, SIGNAL};
 use crate::BenchError;
 use crate::child::Again;
 use crate::mesh::Mesh;
+use crate::meter::Meter;
 use crate::role::bus_settings;
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -80,6 +81,12 @@ impl Stage {
             doing: "await the result",
             reason: format!("task {task} ended otherwise: {:?}", end.event),
         })
+    }
+
+    /// What the processes have used so far.
+    pub(super) async fn meter(&self) -> Result<Meter, BenchError> {
+        let node = self.mesh.node.as_ref().ok_or(BenchError::NotReady { what: "node" })?;
+        Meter::read(&self.mesh, node.pid, self.client.bus()).await
     }
 
     /// The time from submission to end.

@@ -1,5 +1,6 @@
 //! Ends tasks that somebody wants to end and nobody runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::cancel::{because, reason};
@@ -45,7 +46,7 @@ impl Care {
             Cancel::Later { wait } => Ok(Some(wait)),
             Cancel::End(event) => {
                 let event = because(*event, reason(&delivery.payload).as_deref());
-                self.logs.append(owner, task, &mut log, event, None).await?;
+                self.logs.append(owner, task, Arc::make_mut(&mut log), event, None).await?;
                 Ok(None)
             }
             Cancel::EndUnbegun => match delivery.headers.get(header::PARENT).map(TaskId::parse) {

@@ -1,5 +1,7 @@
 //! Reads and appends to logs on behalf of nobody's attempt.
 
+use std::sync::Arc;
+
 use futures_util::StreamExt as _;
 use protocol::dead::DeadLetter;
 use protocol::entry::{Entry, Event, Kind, Origin};
@@ -13,6 +15,7 @@ use protocol::{codec, consequence};
 use runtime::bus::{Bus, Outgoing, ReadError, StoreError, StoredMessage};
 use runtime::clock::Clock;
 
+use super::kept::{Kept, Known};
 use super::lane;
 use crate::engine::wake;
 
@@ -74,21 +77,64 @@ pub(crate) struct Logs {
     pub(crate) bus: Bus,
     pub(crate) clock: Clock,
     pub(crate) by: NodeName,
+    pub(crate) kept: Kept,
 }
 
 impl Logs {
     /// Folds a task's log, all of it: the pages come from any replica, the leader says where it ends. On a log that
     /// lags, a wake would be settled before the wait that it answers is seen.
-    pub(crate) async fn read(&self, owner: &Owner, task: &TaskId) -> Result<TaskLog, LogError> {
+    pub(crate) async fn read(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+    ) -> Result<Arc<TaskLog>, LogError> {
         let subject = self.bus.subjects().log(owner, task);
         let last = self.bus.last_from_leader(&self.bus.names().log, &subject).await?;
-        let stored = self.bus.all(&self.bus.names().log, &subject).await?;
-        let stored = stored.into_iter().map(|message| (message.sequence, message.payload));
-        let log = TaskLog::read(stored).map_err(|error| unreadable(task, &error))?;
+        let kept = self.kept.get(&subject).unwrap_or_default();
+        let known = match &last {
+            Some(last) if kept.ends_with(last) => kept,
+            Some(_) | None => self.read_on(task, &subject, kept).await?,
+        };
+        let log = Arc::clone(&known.log);
+        self.kept.put(subject, known);
         if log.last_sequence < last.map_or(0, |message| message.sequence) {
             return Err(LogError::Moved);
         }
         Ok(log)
+    }
+
+    /// Reads what comes behind what is known of a log; all of it, where that is not there any more.
+    async fn read_on(
+        &self,
+        task: &TaskId,
+        subject: &str,
+        mut known: Known,
+    ) -> Result<Known, LogError> {
+        let from = known.last.as_ref().map_or(1, |last| last.sequence);
+        let mut stored = self.all_from(subject, from).await?.into_iter();
+        if known.last.is_some() && !stored.next().is_some_and(|first| known.ends_with(&first)) {
+            known = Known::default();
+            stored = self.all_from(subject, 1).await?.into_iter();
+        }
+        let log = Arc::make_mut(&mut known.log);
+        for message in stored {
+            let entry = serde_json::from_slice(&message.payload);
+            let entry = entry.map_err(|error| unreadable(task, &error))?;
+            log.apply(message.sequence, entry).map_err(|error| unreadable(task, &error))?;
+            known.bytes += message.payload.len();
+            known.last = Some(message);
+        }
+        Ok(known)
+    }
+
+    async fn all_from(&self, subject: &str, from: u64) -> Result<Vec<StoredMessage>, ReadError> {
+        let mut found = Vec::new();
+        let take = |message| {
+            found.push(message);
+            std::ops::ControlFlow::Continue(())
+        };
+        self.bus.scan(&self.bus.names().log, subject, from, take).await?;
+        Ok(found)
     }
 
     /// The type of the last entry of a task's log, by the stream's leader: a stale answer would lose a wake.

@@ -6,6 +6,7 @@ pub(crate) mod calls;
 mod cancel;
 pub(crate) mod care;
 pub(crate) mod crash;
+pub(crate) mod kept;
 mod lane;
 pub(crate) mod lists;
 pub(crate) mod log;

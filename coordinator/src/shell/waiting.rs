@@ -1,6 +1,7 @@
 //! Looks at a waiting task, and lets it go on when what it waits for is there.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::consequence::{self, Publication};
@@ -22,8 +23,13 @@ use crate::engine::wake::{self, Look, Wake};
 
 /// Children that the leader is asked about first when all have to end: one that is open settles it.
 const WITNESSES: usize = 8;
+/// Those that it is asked about then: towards the end of a fan-out few are open, and to ask about all of its children
+/// costs as much as to end some of them.
+const WITNESSES_MORE: usize = 56;
 /// Children that it is asked about in one go, once the replicas have told of all the ends they know.
 const ASK_AHEAD: usize = 64;
+/// Children that a replica is asked about in one question.
+const ASKED_TOGETHER: usize = 500;
 
 impl Care {
     /// Looks at a task, and answers how its log is then; a time asks to look again after it.
@@ -36,7 +42,7 @@ impl Care {
         task: &TaskId,
         wakes: &[Delivery],
         now: Timestamp,
-    ) -> Result<(TaskLog, Option<Duration>), LogError> {
+    ) -> Result<(Arc<TaskLog>, Option<Duration>), LogError> {
         self.metrics.coordinator.wakes.inc();
         let mut log = self.logs.read(owner, task).await?;
         let resumed = match wake::wake(&log, now) {
@@ -50,7 +56,7 @@ impl Care {
             Wake::TooLate => {
                 let why = wake::too_late(&log);
                 tracing::info!(task_id = %task, reason = %why.1, "failed");
-                self.logs.fail(owner, task, &mut log, why).await?;
+                self.logs.fail(owner, task, Arc::make_mut(&mut log), why).await?;
                 None
             }
             Wake::LookAtChildren { position, enough } => {
@@ -75,7 +81,7 @@ impl Care {
             if let Event::Resumed { reason, .. } = &event {
                 tracing::info!(task_id = %task, reason, "resumed");
             }
-            self.logs.append(owner, task, &mut log, event, None).await?;
+            self.logs.append(owner, task, Arc::make_mut(&mut log), event, None).await?;
             self.metrics.coordinator.resumed.inc();
         } else if let Look::Soon { wait } = wake::soon(&log, now) {
             return Ok((log, Some(wait)));
@@ -160,8 +166,10 @@ impl Care {
         if children.iter().any(|child| child.essential) {
             self.ask_for_missed(owner, children, &mut known, wakes).await?;
         }
-        if enough.is_none() && children::join(&known, enough) == Join::Ask {
-            self.ask_leader(owner, children, &mut known, WITNESSES).await?;
+        for more in [WITNESSES, WITNESSES_MORE] {
+            if enough.is_none() && children::join(&known, enough) == Join::Ask {
+                self.ask_leader(owner, children, &mut known, more).await?;
+            }
         }
         if children::join(&known, enough) == Join::Ask {
             self.ask_replicas(owner, children, &mut known).await?;
@@ -240,13 +248,16 @@ impl Care {
     ) -> Result<(), LogError> {
         let logs: Vec<_> =
             children.iter().map(|child| self.bus().subjects().log(owner, &child.task)).collect();
-        let last = self.bus().last_of_each(&self.bus().names().log, &logs).await?;
-        let ends: std::collections::HashMap<_, _> = last
-            .into_iter()
-            .filter_map(|message| Some((kind_of(&message)?, message.subject)))
-            .filter(|(kind, _)| kind.is_terminal())
-            .map(|(kind, subject)| (subject, kind))
-            .collect();
+        let asked = logs.chunks(ASKED_TOGETHER);
+        let asked = asked.map(|some| self.bus().last_of_each(&self.bus().names().log, some));
+        let mut ends = std::collections::HashMap::new();
+        for last in futures_util::future::join_all(asked).await {
+            let ended = last?.into_iter().filter_map(|message| {
+                let kind = kind_of(&message).filter(|kind| kind.is_terminal())?;
+                Some((message.subject, kind))
+            });
+            ends.extend(ended);
+        }
         for ((slot, child), subject) in known.iter_mut().zip(children).zip(&logs) {
             if let Some(kind) = ends.get(subject) {
                 *slot = ended(child, *kind);

@@ -9,6 +9,7 @@ use agent_node::agent::Stop;
 use agent_node::engine::{self, Admission, Arrival, Circumstance, Settle};
 use agent_node::ledger::{AppendError, Ledger};
 use agent_node::scribe::{Scribe, Start};
+use agent_node::wakes::Wakes;
 use protocol::dead::{Cause, DeadLetter};
 use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, FailureClass, Fault, code};
@@ -38,6 +39,7 @@ pub(super) struct Node {
     pub(super) process: usize,
     pub(super) name: NodeName,
     pub(super) load: Arc<Workload>,
+    wakes: Wakes,
 }
 
 /// A task as a delivery brought it.
@@ -51,8 +53,14 @@ pub(super) struct Delivered {
 }
 
 impl Node {
-    pub(super) fn new(hold: Hold, process: usize, name: NodeName, load: Arc<Workload>) -> Self {
-        Self { ledger: Arc::new(SimLedger(hold.clone())), hold, process, name, load }
+    pub(super) fn new(
+        hold: Hold,
+        process: usize,
+        name: NodeName,
+        load: Arc<Workload>,
+        wakes: Wakes,
+    ) -> Self {
+        Self { ledger: Arc::new(SimLedger(hold.clone())), hold, process, name, load, wakes }
     }
 
     /// Takes a delivery to its end.
@@ -303,12 +311,12 @@ impl Node {
         let subjects = self.hold.with(|world| Arc::clone(&world.subjects));
         let sabotage = self.hold.with(|world| world.sabotage);
         for publication in consequence::of(&subjects, task, log) {
-            let (subject, headers) = (publication.subject, publication.headers);
+            let subject = &publication.subject;
             if sabotage == Some(Sabotage::Losers) && subject.starts_with("weft.cancel.") {
                 continue;
             }
-            self.hold.with(|world| world.pass_on_cancel(&subject));
-            self.ledger.append(vec![Outgoing::new(subject, headers, publication.payload)]).await?;
+            self.hold.with(|world| world.pass_on_cancel(subject));
+            self.wakes.store(&*self.ledger, &subjects, log, publication).await?;
         }
         match lane::place(log).filter(|_| log.is_ended()) {
             Some(place) => self.wake_behind(place, task).await,

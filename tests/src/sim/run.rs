@@ -1,12 +1,14 @@
 //! Runs one seed: calls the actors in the order of their time, kills and freezes processes between turns, hands out
 //! deliveries, and stops when nothing is left to happen.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 
+use agent_node::wakes::Wakes;
 use protocol::id::NodeName;
 
 use super::bus::Bus;
@@ -29,12 +31,20 @@ const CARE_SLOTS: usize = 8;
 
 type Doing = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Notes that an actor was woken from inside, as by a lock that was freed.
-struct Bell(AtomicBool);
+/// Notes that an actor was woken from inside, as by a lock that was freed, or by another actor.
+struct Bell {
+    rang: AtomicBool,
+    actor: usize,
+    rung: Rung,
+}
+
+/// The actors that were woken since the last look.
+type Rung = Arc<Mutex<BTreeSet<usize>>>;
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
+        self.rang.store(true, Ordering::Relaxed);
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner).insert(self.actor);
     }
 }
 
@@ -43,6 +53,9 @@ pub(super) struct Run {
     hold: Hold,
     actors: Vec<Option<Doing>>,
     load: Arc<Workload>,
+    rung: Rung,
+    /// What the attempts of each process share.
+    wakes: BTreeMap<usize, Wakes>,
 }
 
 /// The end of a run.
@@ -67,7 +80,9 @@ pub(super) fn run(seed: u64, workload: Workload, sabotage: Option<Sabotage>, tra
     for number in 0..load.coordinators {
         add_process(&mut world, Role::Coordinator, number);
     }
-    let mut run = Run { hold: Hold::new(world), actors: Vec::new(), load };
+    let hold = Hold::new(world);
+    let (rung, wakes) = (Rung::default(), BTreeMap::new());
+    let mut run = Run { hold, actors: Vec::new(), load, rung, wakes };
     run.spawn(client, Box::pin(people::talk(run.hold.clone())));
     run.hold.with(|world| world.seen.submitting = run.load.submissions.len());
     for submission in run.load.submissions.clone() {
@@ -105,6 +120,7 @@ impl Run {
             self.hold.with(|world| world.advance(at));
             if let Some(actor) = actor {
                 self.call(actor);
+                self.answer_bells(actor);
             }
         }
         false
@@ -136,7 +152,8 @@ impl Run {
                 let doing: Doing = match role {
                     Role::Coordinator => Box::pin(Care { hold, by: name }.deliver(delivery)),
                     Role::Node | Role::Client => {
-                        Box::pin(Node::new(hold, process, name, load).deliver(delivery))
+                        let wakes = self.wakes.entry(process).or_default().clone();
+                        Box::pin(Node::new(hold, process, name, load, wakes).deliver(delivery))
                     }
                 };
                 self.spawn(process, doing);
@@ -151,14 +168,26 @@ impl Run {
             Fate::Turn => {}
         }
         let Some(doing) = self.actors.get_mut(actor).and_then(Option::as_mut) else { return };
-        let bell = Arc::new(Bell(AtomicBool::new(true)));
+        let (rang, rung) = (AtomicBool::new(true), Arc::clone(&self.rung));
+        let bell = Arc::new(Bell { rang, actor, rung });
         let waker = Waker::from(Arc::clone(&bell));
-        while bell.0.swap(false, Ordering::Relaxed) {
+        while bell.rang.swap(false, Ordering::Relaxed) {
             if doing.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
                 self.forget(actor);
                 return;
             }
         }
+    }
+
+    /// Lets those go on whom an actor has woken.
+    fn answer_bells(&self, by: usize) {
+        let rung = std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner));
+        self.hold.with(|world| {
+            let now = world.now;
+            for actor in rung.into_iter().filter(|actor| *actor != by) {
+                world.wake(actor, now);
+            }
+        });
     }
 
     fn forget(&mut self, actor: usize) {
