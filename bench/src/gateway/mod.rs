@@ -1,5 +1,6 @@
 //! What the gateway costs: a blocking `SendMessage` beside the bus and beside the reference server, open streams, lists.
 
+mod cost;
 mod door;
 mod lists;
 mod peer;
@@ -21,6 +22,7 @@ use crate::mesh::{Mesh, one_agent};
 use crate::report::{table, verdict};
 use crate::weft::Weft;
 use crate::{BenchArgs, BenchError};
+use cost::{Cost, Meter};
 use door::Door;
 use peer::Peer;
 
@@ -45,6 +47,8 @@ pub struct CallersRow {
     to_peer: f64,
     /// The median time through the gateway by that over the bus.
     p50_to_bus: f64,
+    /// Processor time a message over the bus, and through the gateway.
+    costs: [Cost; 2],
 }
 
 /// What the gateway costs.
@@ -128,12 +132,19 @@ async fn send(
         round(&address, tasks / 4, callers, &mesh.jobs).await?;
         round(&peer.address, few / 4, callers, &mesh.jobs).await?;
         let (mut bus, mut through, mut peers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut costs = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
+            let [of_bus, of_gateway] = &mut costs;
+            let began = Meter::read(&mesh, &gateway)?;
             bus.push(load::single(tasks, callers, || weft.once()).await?);
+            let between = Meter::read(&mesh, &gateway)?;
+            of_bus.push(between.since(&began, tasks));
             through.push(round(&address, tasks, callers, &mesh.jobs).await?);
+            of_gateway.push(Meter::read(&mesh, &gateway)?.since(&between, tasks));
             peers.push(round(&peer.address, few, callers, &mesh.jobs).await?);
         }
-        report.rows.push(CallersRow::of(callers, &bus, &through, &peers));
+        let costs = costs.map(|rounds| Cost::mean(&rounds));
+        report.rows.push(CallersRow::of(callers, (&bus, &through, &peers), costs));
     }
     gateway.stop().await;
     mesh.stop().await;
@@ -156,7 +167,11 @@ fn typical(samples: &[Sample]) -> Sample {
 }
 
 impl CallersRow {
-    fn of(callers: usize, bus: &[Sample], gateway: &[Sample], peer: &[Sample]) -> Self {
+    fn of(
+        callers: usize,
+        (bus, gateway, peer): (&[Sample], &[Sample], &[Sample]),
+        costs: [Cost; 2],
+    ) -> Self {
         let ratio = |others: &[Sample], value: fn(&Sample) -> f64| {
             median(
                 gateway.iter().zip(others).map(|(one, other)| value(one) / value(other)).collect(),
@@ -170,6 +185,7 @@ impl CallersRow {
             to_bus: ratio(bus, |sample| sample.rate),
             to_peer: ratio(peer, |sample| sample.rate),
             p50_to_bus: ratio(bus, |sample| sample.p50.as_secs_f64()),
+            costs,
         }
     }
 }
@@ -221,7 +237,12 @@ impl GatewayReport {
                 micros(&row.peer),
             ]);
         }
-        writeln!(out, "{rows}\n")?;
+        writeln!(out, "{rows}\n\nProcessor time a message\n")?;
+        let costs = self.rows.iter().flat_map(|row| {
+            let [bus, gateway] = &row.costs;
+            [(row.callers, "bus (a)", bus), (row.callers, "gateway (g)", gateway)]
+        });
+        writeln!(out, "{}\n", cost::print(costs))?;
         let mut figures = table(&["what", "measured", "wanted", ""]);
         for Figure { what, value, target, met } in &self.figures {
             figures.add_row([what, value, *target, verdict(*met)]);
