@@ -1,5 +1,6 @@
 //! What the gateway costs: a blocking `SendMessage` beside the bus and beside the reference server, open streams, lists.
 
+mod caller;
 mod cost;
 mod door;
 mod lists;
@@ -10,9 +11,7 @@ use std::io::{self, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
 use runtime::nats_server::Found;
-use runtime::supervisor::Supervisor;
 use tempfile::TempDir;
 
 use crate::child::Again;
@@ -22,8 +21,8 @@ use crate::mesh::{Mesh, one_agent};
 use crate::report::{table, verdict};
 use crate::weft::Weft;
 use crate::{BenchArgs, BenchError};
+use caller::Caller;
 use cost::{Cost, Meter};
-use door::Door;
 use peer::Peer;
 
 /// Callers at once, one row of the table each.
@@ -72,45 +71,41 @@ pub(crate) async fn measure(
     Ok(report)
 }
 
-/// Connections of one round, one for each caller.
-struct Doors(Mutex<Vec<Door>>);
+/// The callers of one round.
+struct Callers(Mutex<Vec<Caller>>);
 
-impl Doors {
-    async fn open(address: &str, count: usize, jobs: &Supervisor) -> Result<Self, BenchError> {
-        let mut doors = Vec::with_capacity(count);
+impl Callers {
+    async fn open(address: &str, count: usize) -> Result<Self, BenchError> {
+        let request = caller::post(address, &door::message(BYTES));
+        let mut callers = Vec::with_capacity(count);
         for _ in 0..count {
-            doors.push(Door::open(address, jobs).await?);
+            callers.push(Caller::open(address, request.clone()).await?);
         }
-        Ok(Self(Mutex::new(doors)))
+        Ok(Self(Mutex::new(callers)))
     }
 
-    fn doors(&self) -> std::sync::MutexGuard<'_, Vec<Door>> {
+    fn callers(&self) -> std::sync::MutexGuard<'_, Vec<Caller>> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    async fn once(&self, body: Bytes) -> Result<(), BenchError> {
-        let door = self.doors().pop();
-        let mut door = door.ok_or(BenchError::NotReady { what: "connection" })?;
-        let answer = door.call("/", body).await?;
-        self.doors().push(door);
-        let text = String::from_utf8_lossy(&answer);
-        if text.contains("TASK_STATE_COMPLETED") {
-            return Ok(());
+    async fn once(&self) -> Result<(), BenchError> {
+        let caller = self.callers().pop();
+        let mut caller = caller.ok_or(BenchError::NotReady { what: "connection" })?;
+        let text = String::from_utf8_lossy(caller.call().await?);
+        if !text.contains("TASK_STATE_COMPLETED") {
+            let reason = text.into_owned();
+            return Err(BenchError::Weft { doing: "send a message", reason });
         }
-        Err(BenchError::Weft { doing: "send a message", reason: text.into_owned() })
+        drop(text);
+        self.callers().push(caller);
+        Ok(())
     }
 }
 
 /// One round: so many messages from so many callers.
-async fn round(
-    address: &str,
-    messages: usize,
-    callers: usize,
-    jobs: &Supervisor,
-) -> Result<Sample, BenchError> {
-    let doors = Doors::open(address, callers, jobs).await?;
-    let body = door::message(BYTES);
-    load::single(messages, callers, || doors.once(body.clone())).await
+async fn round(address: &str, messages: usize, callers: usize) -> Result<Sample, BenchError> {
+    let open = Callers::open(address, callers).await?;
+    load::single(messages, callers, || open.once()).await
 }
 
 async fn send(
@@ -129,8 +124,8 @@ async fn send(
     for callers in CALLERS {
         let tasks = args.tasks_of_round(callers, false) / 4;
         let few = (tasks / PEER_SHARE).max(callers * 4);
-        round(&address, tasks / 4, callers, &mesh.jobs).await?;
-        round(&peer.address, few / 4, callers, &mesh.jobs).await?;
+        round(&address, tasks / 4, callers).await?;
+        round(&peer.address, few / 4, callers).await?;
         let (mut bus, mut through, mut peers) = (Vec::new(), Vec::new(), Vec::new());
         let mut costs = [Vec::new(), Vec::new()];
         for _ in 0..ROUNDS {
@@ -139,9 +134,9 @@ async fn send(
             bus.push(load::single(tasks, callers, || weft.once()).await?);
             let between = Meter::read(&mesh, &gateway)?;
             of_bus.push(between.since(&began, tasks));
-            through.push(round(&address, tasks, callers, &mesh.jobs).await?);
+            through.push(round(&address, tasks, callers).await?);
             of_gateway.push(Meter::read(&mesh, &gateway)?.since(&between, tasks));
-            peers.push(round(&peer.address, few, callers, &mesh.jobs).await?);
+            peers.push(round(&peer.address, few, callers).await?);
         }
         let costs = costs.map(|rounds| Cost::mean(&rounds));
         report.rows.push(CallersRow::of(callers, (&bus, &through, &peers), costs));
