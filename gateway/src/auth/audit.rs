@@ -1,19 +1,22 @@
 //! Keeps the decisions of the doors in the mesh.
 //!
-//! Entries go through a queue of fixed length to one writer, which stores them in batches. A request gets its place in the
-//! queue before it is let in: when the mesh takes no entries, requests wait and are refused in the end; none is
-//! done without a trace. What is in the queue when the process is killed is lost; a process that is told to stop
-//! stores it first.
+//! Entries go through a queue of fixed length to one writer, which stores together what has come by then: in an atomic
+//! batch where the server syncs every write, so that one sync does for all; elsewhere at the same time, for there a batch
+//! costs the server more than its messages. A request gets its place in the queue before it is let in: when the mesh takes
+//! no entries, requests wait and are refused in the end; none is done without a trace. What is in the queue when the process
+//! is killed is lost; a process that is told to stop stores it first.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use protocol::NodeName;
 use protocol::audit::AuditEntry;
 use protocol::header::Headers;
 use protocol::limits::BATCH_MESSAGES_MAX;
-use runtime::bus::{Bus, Outgoing};
+use protocol::topology::PUSH_CONSUMER;
+use runtime::bus::{Bus, Outgoing, StoreError};
 use runtime::config::AuditScope;
 use runtime::metric::Metrics;
 use runtime::supervisor::{Kind, Supervisor};
@@ -61,7 +64,14 @@ impl Audit {
     ) -> Self {
         let (queue, entries) = mpsc::channel(AUDIT_QUEUE_MAX);
         if scope != AuditScope::Off {
-            jobs.spawn("audit", Kind::Critical, write(entries, bus, metrics, quiet));
+            let syncs = Arc::default();
+            let asking = ask_how_it_syncs(bus.clone(), Arc::clone(&syncs), jobs.shutdown_token());
+            jobs.spawn("audit sync", Kind::Work, asking);
+            jobs.spawn(
+                "audit",
+                Kind::Critical,
+                write(entries, Shelf { bus, syncs }, metrics, quiet),
+            );
         }
         let names = Names { by, run: rand::random(), next: AtomicU64::new(0) };
         Self { scope, queue, names: Arc::new(names) }
@@ -100,9 +110,32 @@ impl Place {
     }
 }
 
+/// Asks until it is known whether the server syncs every write. Whoever provisions the mesh notes it, and may be late.
+async fn ask_how_it_syncs(bus: Bus, syncs: Arc<OnceLock<bool>>, stop: CancellationToken) {
+    let asking = async {
+        loop {
+            match bus.consumer(&bus.names().log, PUSH_CONSUMER).await {
+                Ok(facts) => return facts.sync_always,
+                Err(error) => tracing::debug!(reason = %error, "not known how the server syncs"),
+            }
+            tokio::time::sleep(REST_MAX).await;
+        }
+    };
+    if let Some(always) = stop.run_until_cancelled(asking).await {
+        syncs.get_or_init(|| always);
+    }
+}
+
+/// Where entries are stored.
+struct Shelf {
+    bus: Bus,
+    /// Whether the server syncs every write, once it is known.
+    syncs: Arc<OnceLock<bool>>,
+}
+
 async fn write(
     mut entries: mpsc::Receiver<AuditEntry>,
-    bus: Bus,
+    shelf: Shelf,
     metrics: Metrics,
     quiet: CancellationToken,
 ) {
@@ -116,23 +149,46 @@ async fn write(
         if got == 0 {
             return;
         }
-        store(&batch, &bus).await;
+        shelf.store(batch.drain(..)).await;
         metrics.gateway.audit_entries.inc_by(u64::try_from(got).unwrap_or(0));
-        batch.clear();
     }
 }
 
-/// Stores a batch, however long it takes. One whose answer was lost is stored again: entries have ids.
-async fn store(batch: &[AuditEntry], bus: &Bus) {
-    let message = |entry: &AuditEntry| {
+impl Shelf {
+    /// Stores entries, however long it takes. One whose answer was lost is stored again: entries have ids.
+    async fn store(&self, entries: impl Iterator<Item = AuditEntry>) {
+        let mut left: Vec<Outgoing> = entries.map(|entry| self.message(&entry)).collect();
+        let mut rest = REST_FIRST;
+        while let Err(error) = self.try_store(&mut left).await {
+            let entries = left.len();
+            tracing::warn!(entries, reason = %error, "audit entries are not stored yet");
+            tokio::time::sleep(rest).await;
+            rest = rest.saturating_mul(2).min(REST_MAX);
+        }
+    }
+
+    fn message(&self, entry: &AuditEntry) -> Outgoing {
         let body = serde_json::to_vec(entry).unwrap_or_default();
-        Outgoing::new(bus.subjects().audit(entry.kept_under()), Headers::new(), body.into())
-    };
-    let mut rest = REST_FIRST;
-    while let Err(error) = bus.store_batch(batch.iter().map(message).collect()).await {
-        tracing::warn!(entries = batch.len(), reason = %error, "audit entries are not stored yet");
-        tokio::time::sleep(rest).await;
-        rest = rest.saturating_mul(2).min(REST_MAX);
+        let subject = self.bus.subjects().audit(entry.kept_under());
+        Outgoing::new(subject, Headers::new(), body.into())
+    }
+
+    /// Stores messages; those that are not stored stay, with the reason of one of them.
+    async fn try_store(&self, messages: &mut Vec<Outgoing>) -> Result<(), StoreError> {
+        if self.syncs.get().copied().unwrap_or(true) {
+            return self.bus.store_batch(messages.clone()).await.map(drop);
+        }
+        let stored = join_all(messages.iter().map(|one| self.bus.store_ref(one))).await;
+        let mut failed = Ok(());
+        let mut stored = stored.into_iter();
+        messages.retain(|_| match stored.next() {
+            Some(Err(error)) => {
+                failed = Err(error);
+                true
+            }
+            Some(Ok(_)) | None => false,
+        });
+        failed
     }
 }
 
