@@ -120,6 +120,8 @@ pub async fn run(
     };
     let (address, is_secure) = (front.listener.address, front.tls.is_some());
     let cards = crate::cards::Cards::open(&section, address)?;
+    // Without it messages go one by one.
+    bus.gather(&jobs).await.ok();
     let client = Client::new(bus);
     let base = crate::cards::base::Base::of_settings(&section, &address.to_string());
     let core = Arc::new(Core {

@@ -87,7 +87,11 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.outbox.state().waiting.remove(&self.number);
+        let mut state = self.outbox.state();
+        state.waiting.remove(&self.number);
+        if state.closed && state.waiting.is_empty() {
+            self.outbox.filled.notify_one();
+        }
     }
 }
 
@@ -227,14 +231,19 @@ impl Outbox {
                 () = &mut stopped => break,
             }
         }
-        self.close();
+        self.state().closed = true;
         self.send().await;
-    }
-
-    fn close(&self) {
-        let mut state = self.state();
-        state.closed = true;
-        state.waiting.clear();
+        // What is asked from now on goes by itself; what was asked before may still be answered.
+        while !self.state().waiting.is_empty() {
+            tokio::select! {
+                message = answers.next() => {
+                    let Some(message) = message else { break };
+                    self.take(message);
+                }
+                () = self.filled.notified() => {}
+            }
+        }
+        self.state().waiting.clear();
     }
 }
 
