@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test that calls them")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use client::{Submission, SubmitError};
+use futures_util::future::join_all;
 use protocol::budget::Usage;
 use protocol::codec::{self, A2A_JSON, MSGPACK};
 use protocol::dead::Cause;
@@ -16,6 +18,8 @@ use protocol::id::{ContextId, DedupKey, Owner, TaskId};
 use protocol::limits::{INLINE_PART_BYTES_MAX, TASK_BYTES_MAX};
 use protocol::message::{Content, Message, OBJECT_CONTENT, OBJECT_SCHEME, Part};
 use runtime::bus::Outgoing;
+use runtime::metric::Metrics;
+use runtime::supervisor::Supervisor;
 use serde_json::json;
 use weft_tests::mesh::{AGENTS, Mesh};
 use weft_tests::wait::wait_until;
@@ -30,6 +34,21 @@ async fn end_of(mesh: &Mesh, owner: &Owner, task: &TaskId) -> Vec<Entry> {
         ended.then(|| entries.into_iter().map(|(_, entry)| entry).collect())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_when_a_process_shuts_down_gets_its_receipt() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let jobs = Supervisor::new(Metrics::new("test"));
+    mesh.client.bus().gather(&jobs).await.unwrap();
+    let tasks = (0..64).map(|_| mesh.client.submit(submission("echo", "x".to_owned())));
+    let (receipts, ()) = tokio::join!(join_all(tasks), async {
+        tokio::task::yield_now().await;
+        jobs.shutdown();
+    });
+    let stored: BTreeSet<u64> = receipts.into_iter().map(|one| one.unwrap().sequence).collect();
+    assert_eq!(stored.len(), 64);
+    jobs.wait(SOON).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
