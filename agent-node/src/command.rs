@@ -26,9 +26,7 @@ impl WorkError for RoleError {
         match self {
             Self::Connect(_) => exit::CANNOT_CONNECT,
             Self::Build(_) | Self::Schema { .. } | Self::NoAgents => exit::USAGE,
-            Self::Start(_) | Self::Http(_) | Self::Failed(_) | Self::Drain(_) => {
-                exit::FAILURE
-            }
+            Self::Start(_) | Self::Http(_) | Self::Failed(_) | Self::Drain(_) => exit::FAILURE,
         }
     }
 }

@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Show what gateways decided about requests, newest first: who, what, whether it was allowed, why not
 ///
-/// Reads WEFT_AUDIT, which keeps what gateway.audit says for as long as it says.
+/// Reads the audit stream, which keeps what gateway.audit says for as long as it says.
 #[derive(clap::Args)]
 pub(crate) struct Audit {
     /// Only requests of this caller, as gateway.keys, tokens or certificates name them

@@ -86,7 +86,9 @@ impl Core {
         self.date(&mut sent).await?;
         let Sent { standing, follower, narrator, said, .. } = sent;
         let mut events = stream::behind_snapshot(standing.view(latest), narrator, follower);
-        if said.is_none() && reply::may_come(&*self.agents.now().await?, &standing.skill) {
+        // The message is stored: who cannot be asked about the agent sees the task.
+        let agents = if said.is_none() { self.agents.now().await.ok() } else { None };
+        if agents.is_some_and(|agents| reply::may_come(&agents, &standing.skill)) {
             events = reply::or_task(events);
         }
         Ok(self.files.stream(viewer, events))
@@ -109,7 +111,8 @@ impl Core {
             let submission = self.client.submission(owner, task).await?;
             Ok(submission.map(|(_, message)| message.at))
         };
-        match found.await {
+        // Seldom needed, and large.
+        match Box::pin(found).await {
             Ok(Some(at)) => standing.date(at),
             Ok(None) => {}
             Err(error) => {

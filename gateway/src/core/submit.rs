@@ -102,7 +102,7 @@ impl Core {
         draft.name_webhook();
         self.hub.listen(&owner).await?;
         let mut sent = match draft.message.task_id.clone().filter(|id| !id.is_empty()) {
-            Some(id) => self.say(call, owner, &id, draft).await?,
+            Some(id) => Box::pin(self.say(call, owner, &id, draft)).await?,
             None => {
                 if let Some(expected) = expected.filter(|expected| *expected > 0) {
                     let what = format!("a new task is at generation 0, not {expected}");
@@ -110,7 +110,7 @@ impl Core {
                 }
                 let metadata = request.metadata.as_ref();
                 let (skill, agents) = self.skill(call, &draft.message, metadata).await?;
-                self.begin(call, owner, draft, skill, &agents).await?
+                Box::pin(self.begin(call, owner, draft, skill, &agents)).await?
             }
         };
         if let Some(webhook) = sent.webhook.take() {

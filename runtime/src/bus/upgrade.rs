@@ -279,6 +279,6 @@ fn shown(value: &Value) -> String {
         Value::Array(words) => {
             words.iter().map(|word| word.as_str().unwrap_or_default()).collect::<Vec<_>>().join(" ")
         }
-        other => other.to_string(),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
     }
 }

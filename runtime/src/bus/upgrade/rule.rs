@@ -176,7 +176,7 @@ mod tests {
             (Rule::Absent, none.clone(), json!({"src": "a"}), Some(json!({"src": "a"}))),
             (Rule::Absent, json!({"src": "a"}), json!({"src": "b"}), Some(none.clone())),
             (Rule::Absent, json!({"src": "a"}), json!({"src": "a", "headers_only": false}), None),
-            (Rule::Fixed, json!("file"), json!("memory"), Some(none.clone())),
+            (Rule::Fixed, json!("file"), json!("memory"), Some(none)),
         ] {
             let made = match rule.judge(&found, &wanted, held) {
                 Same => None,
