@@ -27,6 +27,8 @@ use crate::{Client, WatchError};
 const EARLY_MAX: usize = 65_536;
 /// How often a wait looks into the log although no event came.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// For how long an end that came early is taken for that of the task which is waited for.
+const FRESH_FOR: Duration = Duration::from_secs(3);
 
 /// Why a wait ended without the task's end.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,16 @@ pub struct Results {
     client: Client,
     owner: Owner,
     board: Arc<Mutex<Board>>,
+}
+
+/// What is known of a task's end.
+enum Known {
+    /// It came just now.
+    End(Bytes),
+    /// One came a while ago. It may be that of another task that had this id: the log tells.
+    Old,
+    /// None came; the next one will come here.
+    Nothing(oneshot::Receiver<Bytes>),
 }
 
 #[derive(Default)]
@@ -79,18 +91,21 @@ impl Board {
         }
     }
 
-    fn wait(&mut self, task: &TaskId) -> Result<Bytes, oneshot::Receiver<Bytes>> {
-        // An old one may be that of another task under this id: then the log is asked.
-        if let Some((at, payload)) = self.early.get(task.as_str())
-            && at.elapsed() < LOOK_EVERY
-        {
-            return Ok(payload.clone());
+    /// An old end is told once, so that whoever finds none in the log waits for the next.
+    fn wait(&mut self, task: &TaskId) -> Known {
+        match self.early.get(task.as_str()) {
+            Some((at, payload)) if at.elapsed() < FRESH_FOR => return Known::End(payload.clone()),
+            Some(_) => {
+                self.early.remove(task.as_str());
+                return Known::Old;
+            }
+            None => {}
         }
         let (sender, receiver) = oneshot::channel();
         let waiting = self.waiting.entry(task.as_str().to_owned()).or_default();
         waiting.retain(|waiter| !waiter.is_closed());
         waiting.push(sender);
-        Err(receiver)
+        Known::Nothing(receiver)
     }
 }
 
@@ -138,10 +153,11 @@ impl Results {
         let ends_at = Instant::now() + limit;
         let mut task = Cow::Borrowed(task);
         loop {
-            let wait = lock(&self.board).wait(&task);
-            let payload = match wait {
-                Ok(payload) => Some(payload),
-                Err(receiver) => {
+            let known = lock(&self.board).wait(&task);
+            let payload = match known {
+                Known::End(payload) => Some(payload),
+                Known::Old => None,
+                Known::Nothing(receiver) => {
                     let until = ends_at.min(Instant::now() + LOOK_EVERY);
                     tokio::time::timeout_at(until, receiver).await.ok().and_then(Result::ok)
                 }

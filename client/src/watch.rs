@@ -37,11 +37,24 @@ pub struct Watch {
 }
 
 impl Client {
-    /// Follows a task from its first entry.
+    /// Follows a task from its first entry. A task named by its sequence is the one that stands there now, though an
+    /// earlier one had its id: see [`Client::successor`].
     ///
     /// # Errors
     /// See [`WatchError`].
     pub async fn watch(&self, owner: &Owner, task: &TaskId) -> Result<Watch, WatchError> {
+        let watch = self.watch_log(owner, task).await?;
+        let first = watch.ready.front().and_then(|first| first.origin.as_deref());
+        if let (Some(_), Some(first)) = (task.sequence(), first)
+            && let Some(successor) = self.successor(first).await?
+            && successor != *task
+        {
+            return self.watch_log(owner, &successor).await;
+        }
+        Ok(watch)
+    }
+
+    async fn watch_log(&self, owner: &Owner, task: &TaskId) -> Result<Watch, WatchError> {
         let events = self.bus().subscribe(self.bus().subjects().event(owner, task), None).await?;
         self.bus().flush().await;
         let mut watch = Watch {
@@ -59,6 +72,12 @@ impl Client {
 }
 
 impl Watch {
+    /// The task that is followed.
+    #[must_use]
+    pub fn task(&self) -> &TaskId {
+        &self.task
+    }
+
     /// The next entry; `None` after the one that ended the task.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use protocol::task::TaskState;
 use protocol::{Owner, TaskId};
 use runtime::bus::{Outgoing, StoreError, SystemBus};
 use runtime::nats_server::ServerSettings;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use weft_tests::http::{get, series};
 use weft_tests::mesh::{AGENTS, Mesh, bus_settings};
@@ -198,7 +198,10 @@ async fn an_inbox_that_is_set_back_loses_no_task() {
     let same = json!({"mark": mark_file, "echo": "same"});
     let slow = json!({"mark": mark_file, "steps": 2, "sleepMs": 20, "echo": "slow"});
     let mut before = Vec::new();
-    for input in [same.clone(), json!({"echo": "before"}), slow.clone(), same.clone()] {
+    let called_before = json!({"echo": "called before"});
+    for input in
+        [same.clone(), json!({"echo": "before"}), slow.clone(), same.clone(), called_before]
+    {
         let task = mesh.submit("probe", input).await;
         mesh.end_of(&task).await;
         before.push((task.clone(), mesh.entries(&task).await));
@@ -241,6 +244,12 @@ async fn an_inbox_that_is_set_back_loses_no_task() {
     assert_eq!(renamed(&node).await, 4.0);
     assert!(node.said().contains("task gets another id"), "{}", node.said());
     assert!(mesh.client.dead_letters(None, 10).await.unwrap().is_empty());
+
+    let body = Bytes::from(r#"{"echo": "called after"}"#);
+    let answer = bus.ask("weft.call.probe".to_owned(), &Headers::new(), body, SOON).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    let said = &answer["artifacts"][0]["parts"][0]["data"]["echo"];
+    assert_eq!(said, "called after", "the answer of the one before: {answer}");
 }
 
 /// What a server's store has room for, and the size of what fills it, in bytes.

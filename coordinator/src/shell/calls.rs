@@ -80,14 +80,13 @@ async fn answer(client: &Client, call: Message) -> Result<(TaskId, Vec<u8>), Fau
     let unavailable = |error: &dyn std::fmt::Display| {
         Fault::new(code::BUS_UNAVAILABLE, error.to_string()).at(format!("task {}", receipt.task))
     };
-    match timeout(WAIT_MAX, end_of(client, &receipt)).await {
+    let id = match timeout(WAIT_MAX, end_of(client, &receipt)).await {
         Ok(ended) => ended.map_err(|error| unavailable(&error))?,
         Err(late) => return Err(unavailable(&late)),
-    }
-    let task =
-        client.task(&receipt.owner, &receipt.task).await.map_err(|error| unavailable(&error))?;
+    };
+    let task = client.task(&receipt.owner, &id).await.map_err(|error| unavailable(&error))?;
     let body = serde_json::to_vec(&task).map_err(|error| unavailable(&error))?;
-    Ok((receipt.task, body))
+    Ok((id, body))
 }
 
 /// Where the task is queued: in the lane of its conversation when the skill keeps the order of conversations.
@@ -106,10 +105,10 @@ async fn in_order(client: &Client, skill: &Skill, headers: &Headers) -> Result<S
 }
 
 /// Follows this one task: a subscription to all results would cost the mesh a message for every task there is.
-async fn end_of(client: &Client, receipt: &Receipt) -> Result<(), WatchError> {
+async fn end_of(client: &Client, receipt: &Receipt) -> Result<TaskId, WatchError> {
     let mut watch = client.watch(&receipt.owner, &receipt.task).await?;
     while watch.next().await?.is_some() {}
-    Ok(())
+    Ok(watch.task().clone())
 }
 
 async fn store(client: &Client, message: Outgoing) -> Result<Receipt, Fault> {

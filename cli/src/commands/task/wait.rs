@@ -104,7 +104,7 @@ async fn follow(
         let generation = entry.generation;
         known.log.apply(generation, entry).map_err(|error| Failure::new(Exit::Failure, &error))?;
     }
-    Ok(view::task(task, &known.log, None))
+    Ok(view::task(watch.task(), &known.log, None))
 }
 
 /// The same task, with the number of its dead letter if it failed and the number can be had.
