@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, Place};
 use super::observe::{self, GONE, Seen};
-use super::trail::Trail;
+use super::trail::{self, Trail};
 use super::{Admitted, Gate, Peer, client};
 use crate::a2a::error::Error;
 use crate::doors::drain::drain;
@@ -32,6 +32,9 @@ use crate::doors::route::{self, Found, Route};
 use crate::doors::rows::Endpoint;
 use crate::doors::{Door, refusal};
 use crate::limits::{AUDIT_AFTER, BODY_BYTES_MAX, FILE_BYTES_MAX};
+
+/// Characters of a caller's name that the audit keeps; the subject of a token may be long.
+const CALLER_CHARS_MAX: usize = 256;
 
 /// What admission works with.
 pub struct Hall {
@@ -216,15 +219,16 @@ impl Hall {
         }
         let answer = self.in_time(guest, next.run(request));
         let Some(place) = place else { return answer.await };
+        let mut owed = Owed { hall: self, guest, place: Some(place) };
         let mut answer = std::pin::pin!(answer);
         tokio::select! {
             biased;
             response = &mut answer => {
-                place.put(self.entry(guest, denial(&response)));
+                owed.pay(denial(&response));
                 response
             }
             () = tokio::time::sleep(AUDIT_AFTER) => {
-                place.put(self.entry(guest, None));
+                owed.pay(None);
                 let response = answer.await;
                 if let Some(reason) = denial(&response)
                     && let Ok(place) = self.audit.place().await
@@ -265,7 +269,7 @@ impl Hall {
             by,
             request: guest.id.text.clone(),
             address: guest.address.to_string(),
-            caller: caller.map(|admitted| admitted.caller.name.clone()),
+            caller: caller.map(|admitted| trail::cut(&admitted.caller.name, CALLER_CHARS_MAX)),
             shown: caller.map(|admitted| admitted.shown.to_owned()),
             door: word(guest.route.door).to_owned(),
             operation: facts.operation.map(|one| one.word().to_owned()),
@@ -275,6 +279,28 @@ impl Hall {
             allowed: denied.is_none(),
             reason,
         }
+    }
+}
+
+/// The audit entry of a request that was let in. It is written at the latest when the request goes: what a client that
+/// hangs up has asked for may be done already.
+struct Owed<'a> {
+    hall: &'a Hall,
+    guest: &'a Guest,
+    place: Option<Place>,
+}
+
+impl Owed<'_> {
+    fn pay(&mut self, denied: Option<&str>) {
+        if let Some(place) = self.place.take() {
+            place.put(self.hall.entry(self.guest, denied));
+        }
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        self.pay(None);
     }
 }
 

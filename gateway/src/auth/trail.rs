@@ -11,6 +11,9 @@ use crate::core::call::Operation;
 /// Characters of a task's id that are kept; clients may write anything there.
 const TASK_CHARS_MAX: usize = 128;
 
+/// Characters of a reason that are kept; it may quote what a client wrote.
+const REASON_CHARS_MAX: usize = 512;
+
 /// The facts of one request. Clones are the same trail.
 #[derive(Debug, Clone, Default)]
 pub struct Trail(Arc<Mutex<Facts>>);
@@ -48,13 +51,14 @@ impl Trail {
 
     /// It is about this task.
     pub fn is_about(&self, task: &str) {
-        let task: String = task.chars().take(TASK_CHARS_MAX).collect();
+        let task = cut(task, TASK_CHARS_MAX);
         self.note(|facts| facts.task = Some(task));
     }
 
     /// It is denied.
     pub fn is_denied(&self, why: &str) {
-        self.note(|facts| facts.denial = Some(why.to_owned()));
+        let why = cut(why, REASON_CHARS_MAX);
+        self.note(|facts| facts.denial = Some(why));
     }
 
     /// What is known by now.
@@ -65,5 +69,26 @@ impl Trail {
 
     fn note(&self, change: impl FnOnce(&mut Facts)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// So many characters of a text at most, without those that no line shows: an entry of the audit must never be larger
+/// than its stream takes.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
+    text.chars().filter(|char| !char.is_control()).take(chars_max).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_wrote_is_cut() {
+        let trail = Trail::default();
+        trail.is_denied(&format!("a{}", "\u{7f}\n\"".repeat(9000)));
+        trail.is_about(&"\0é".repeat(9000));
+        let facts = trail.facts();
+        assert_eq!(facts.denial.unwrap(), format!("a{}", "\"".repeat(511)));
+        assert_eq!(facts.task.unwrap(), "é".repeat(128));
     }
 }
