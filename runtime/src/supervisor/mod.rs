@@ -13,12 +13,15 @@ mod outcome;
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZero;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -107,6 +110,8 @@ struct Inner {
     jobs: DashMap<&'static str, Arc<Job>>,
     failure: Mutex<Option<JobFailed>>,
     metrics: Metrics,
+    /// Leave to keep a core busy: one for each.
+    cores: Arc<Semaphore>,
 }
 
 impl Supervisor {
@@ -119,6 +124,7 @@ impl Supervisor {
             jobs: DashMap::new(),
             failure: Mutex::new(None),
             metrics,
+            cores: Arc::new(Semaphore::new(available_parallelism().map_or(1, NonZero::get))),
         }))
     }
 
@@ -185,16 +191,18 @@ impl Supervisor {
     }
 
     /// Runs `work`, which would keep a thread of the others busy, on a thread for such work, and waits for what comes of
-    /// it. `None` when it panicked, which is logged and counted as a failure of the job.
+    /// it. `None` when it panicked, which is logged and counted as a failure of the job. There is never more such work
+    /// at once than there are cores; the rest waits for its turn.
     pub async fn blocking<T, F>(&self, name: &'static str, work: F) -> Option<T>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
+        let turn = Arc::clone(&self.0.cores).acquire_owned().await.ok()?;
         let running = Running::start(&self.job(name));
         let token = self.0.tracker.token();
         let done = tokio::task::spawn_blocking(move || {
-            let _tracked = token;
+            let _kept = (token, turn);
             match std::panic::catch_unwind(AssertUnwindSafe(work)) {
                 Ok(made) => {
                     running.end(Ok(()));
