@@ -141,7 +141,9 @@ impl Outbox {
     /// Sends a message soon and waits for its answer.
     async fn ask(&self, subject: String, headers: async_nats::HeaderMap, payload: Bytes) -> Answer {
         let (sender, answer) = oneshot::channel();
-        let waiting = self.wait(sender);
+        let Some(waiting) = self.wait(sender) else {
+            return ask_alone(&self.client, subject, headers, payload).await;
+        };
         let reply = format!("{}{}", self.inbox, waiting.number);
         let message = OutboundMessage {
             subject: subject.into(),
@@ -159,12 +161,16 @@ impl Outbox {
         }
     }
 
-    fn wait(&self, sender: oneshot::Sender<Answer>) -> Waiting<'_> {
+    /// A place for an answer; none once answers are no longer taken in.
+    fn wait(&self, sender: oneshot::Sender<Answer>) -> Option<Waiting<'_>> {
         let mut state = self.state();
+        if state.closed {
+            return None;
+        }
         state.last += 1;
         let number = state.last;
         state.waiting.insert(number, sender);
-        Waiting { outbox: self, number }
+        Some(Waiting { outbox: self, number })
     }
 
     /// Gives the message back when it cannot wait here.
@@ -247,6 +253,20 @@ impl Outbox {
     }
 }
 
+/// Asks past the outbox.
+async fn ask_alone(
+    client: &async_nats::Client,
+    subject: String,
+    headers: async_nats::HeaderMap,
+    payload: Bytes,
+) -> Answer {
+    let mut request = async_nats::Request::new().payload(payload).timeout(Some(REQUEST_TIMEOUT));
+    if !headers.is_empty() {
+        request = request.headers(headers);
+    }
+    Ok(client.send_request(subject, request).await?)
+}
+
 impl Bus {
     /// Asks, and waits for the answer. A small question goes together with what else is to be sent.
     pub(super) async fn question(
@@ -261,12 +281,7 @@ impl Bus {
         if let (Some(outbox), None) = (outbox, &alone) {
             return outbox.ask(subject, headers, payload).await;
         }
-        let mut request =
-            async_nats::Request::new().payload(payload).timeout(Some(REQUEST_TIMEOUT));
-        if !headers.is_empty() {
-            request = request.headers(headers);
-        }
-        Ok(self.client.send_request(subject, request).await?)
+        ask_alone(&self.client, subject, headers, payload).await
     }
 
     /// From now on, what the jobs of this process store, ask and acknowledge at the same moment is sent together.
