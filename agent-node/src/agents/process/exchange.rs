@@ -111,7 +111,7 @@ async fn talk(
     let (is_canceled, place) = (talk.is_canceled, talk.desk.place());
     drop(talk);
     if matches!(ended, Err(NoAnswer::Deaf)) {
-        lease.kill().await;
+        lease.end().await;
         return Ok(None);
     }
     let result = settle(pool.launch.mode, lease, ended, place).await;

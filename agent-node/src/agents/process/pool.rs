@@ -225,13 +225,20 @@ impl Lease {
         self.child = None;
     }
 
-    /// The program cannot be used any more.
-    pub(super) async fn kill(mut self) {
-        let Some(child) = self.child.take() else { return };
-        if !child.has_answered && self.pool.launch.mode == Mode::Serve {
+    /// The program cannot be used any more. One that never answered may be one that cannot start.
+    pub(super) async fn kill(self) {
+        let has_answered = self.child.as_ref().is_none_or(|child| child.has_answered);
+        if !has_answered && self.pool.launch.mode == Mode::Serve {
             self.pool.note_failure();
         }
-        child.kill().await;
+        self.end().await;
+    }
+
+    /// The program has to go, and nothing is wrong with the next one.
+    pub(super) async fn end(mut self) {
+        if let Some(child) = self.child.take() {
+            child.kill().await;
+        }
     }
 }
 
