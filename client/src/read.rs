@@ -128,6 +128,17 @@ impl Client {
         }
     }
 
+    /// What stands at a place of the inbox.
+    ///
+    /// # Errors
+    /// See [`TaskError`].
+    pub async fn stored_submission(
+        &self,
+        sequence: u64,
+    ) -> Result<Option<StoredMessage>, TaskError> {
+        Ok(self.at(&self.bus.names().inbox, sequence).await?)
+    }
+
     /// The submission of a task that no log mentions: at the sequence in its id, or among the latest.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use protocol::card::Registration;
 use protocol::message::{Message, REPLY, Role, is_reply};
 use protocol::task::{Artifact, RESULT_ARTIFACT, Task, TaskState};
 use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::a2a::response::StreamResponse;
 use crate::core::{EventStream, StreamEvent};
@@ -31,12 +32,13 @@ pub(super) fn of(task: &Task) -> Option<Message> {
     (quiet && is_result(result)).then(|| message(&task.id, &task.context_id, result, facts))
 }
 
-/// The events of a new task, or its direct reply as the only one.
-pub(super) fn or_task(mut events: EventStream) -> EventStream {
+/// The events of a new task, or its direct reply as the only one. Once `closing`, whoever waits for the reply learns
+/// which task it is that goes on.
+pub(super) fn or_task(mut events: EventStream, closing: CancellationToken) -> EventStream {
     Box::pin(try_stream! {
         let mut held = Vec::new();
         let mut reply = None;
-        while let Some(next) = events.next().await {
+        while let Some(Some(next)) = closing.run_until_cancelled(events.next()).await {
             match next {
                 Ok(event) if says_little(&event.response) => held.push(event),
                 Ok(StreamEvent { cursor, response }) => {

@@ -50,7 +50,7 @@ fn events(responses: Vec<StreamResponse>) -> Vec<Result<StreamEvent, Error>> {
 }
 
 async fn told(events: Vec<Result<StreamEvent, Error>>) -> Vec<StreamResponse> {
-    let told = or_task(Box::pin(stream::iter(events)));
+    let told = or_task(Box::pin(stream::iter(events)), CancellationToken::new());
     told.map_ok(|event| event.response).try_collect().await.unwrap()
 }
 
@@ -79,7 +79,8 @@ async fn a_stream_is_one_message_or_begins_with_the_task() {
     }
     let mut cut = events(vec![begun(), working()]);
     cut.push(Err(Error::Internal("gone".to_owned())));
-    let cut: Vec<_> = or_task(Box::pin(stream::iter(cut))).collect().await;
+    let cut: Vec<_> =
+        or_task(Box::pin(stream::iter(cut)), CancellationToken::new()).collect().await;
     assert_eq!(
         (cut.len(), cut.last().unwrap().is_err()),
         (3, true),

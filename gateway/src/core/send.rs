@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use protocol::header;
+use protocol::submission::input_hash;
 use protocol::task::Task;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -66,7 +68,8 @@ impl Core {
         let mut sent = self.submit(call, request).await?;
         let is_cut_short = sent.settle(limit, &self.hurry).await?;
         self.date(&mut sent).await?;
-        let task = self.files.task(&viewer, sent.standing.view(latest)).await?;
+        let task = self.files.task(&viewer, sent.standing.view(latest)).await;
+        let task = task.map_err(|error| Error::goes_on(&sent.standing.task, &error))?;
         Ok(Answered { task, is_cut_short })
     }
 
@@ -89,37 +92,40 @@ impl Core {
         // The message is stored: who cannot be asked about the agent sees the task.
         let agents = if said.is_none() { self.agents.now().await.ok() } else { None };
         if agents.is_some_and(|agents| reply::may_come(&agents, &standing.skill)) {
-            events = reply::or_task(events);
+            events = reply::or_task(events, self.jobs.shutdown_token());
         }
         Ok(self.files.stream(viewer, events))
     }
 
     /// Says of a task that nobody has begun yet when the server stored it: what everybody else will see.
     async fn date(&self, sent: &mut Sent) -> Result<(), Error> {
-        let standing = &mut sent.standing;
-        if standing.log.origin.is_some() || sent.said.is_some() {
+        let (Some(sequence), None) = (sent.stored, &sent.standing.log.origin) else {
             return Ok(());
-        }
-        let (owner, task) = (&standing.owner, &standing.task);
+        };
+        let (owner, task) = (&sent.standing.owner, &sent.standing.task);
         let found = async {
             // Of a message that was sent again, the first one counts.
             if sent.hash.is_some()
                 && let Some(origin) = self.client.log(owner, task).await?.origin
             {
-                return Ok(Some(origin.submitted_at));
+                return Ok(Some((origin.submitted_at, origin.input_hash)));
             }
-            let submission = self.client.submission(owner, task).await?;
-            Ok(submission.map(|(_, message)| message.at))
+            let message = self.client.stored_submission(sequence).await?;
+            Ok(message.map(|message| {
+                let kind = message.headers.get(header::CONTENT_TYPE);
+                (message.at, input_hash(kind, &message.payload))
+            }))
         };
         // Seldom needed, and large.
         match Box::pin(found).await {
-            Ok(Some(at)) => standing.date(at),
-            Ok(None) => {}
-            Err(error) => {
-                return Err(Error::goes_on(task, &crate::core::follower::unreadable(&error)));
+            Ok(Some((at, hash))) => {
+                sent.is_first_to_say(&hash)?;
+                sent.standing.date(at);
+                Ok(())
             }
+            Ok(None) => Ok(()),
+            Err(error) => Err(Error::goes_on(task, &crate::core::follower::unreadable(&error))),
         }
-        Ok(())
     }
 }
 
@@ -152,18 +158,21 @@ impl Sent {
                 }
             });
             let Some((sequence, entry)) = next? else { return Ok(false) };
-            if let (Some(hash), Some(origin)) = (&self.hash, &entry.origin)
-                && *hash != origin.input_hash
-            {
-                let what = "another message was sent under this id before; its task is ";
-                return Err(Error::field(
-                    "message.messageId",
-                    format!("{what}{}", self.standing.task),
-                ));
+            if let Some(origin) = &entry.origin {
+                self.is_first_to_say(&origin.input_hash)?;
             }
             self.standing.apply(sequence, entry)?;
         }
         Ok(false)
+    }
+
+    /// Whether what began the task is the message that was sent.
+    fn is_first_to_say(&self, begun_with: &str) -> Result<(), Error> {
+        if self.hash.as_ref().is_none_or(|hash| hash == begun_with) {
+            return Ok(());
+        }
+        let what = "another message was sent under this id before; its task is ";
+        Err(Error::field("message.messageId", format!("{what}{}", self.standing.task)))
     }
 
     /// Ended; or it asks, and what was said has been used up before.

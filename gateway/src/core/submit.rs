@@ -43,6 +43,8 @@ pub(super) struct Sent {
     pub narrator: Narrator,
     /// For something that was said: its place in the log stream.
     pub said: Option<u64>,
+    /// For a new task: its place in the inbox.
+    pub stored: Option<u64>,
     /// For a new task under a key: the hash of its input, by which another task under the same key is noticed.
     pub hash: Option<String>,
     /// The webhook that is still to be made for it.
@@ -175,10 +177,11 @@ impl Core {
             follower.look_first();
         }
         let at = self.clock.now();
+        let stored = Some(receipt.sequence);
         let mut standing = Standing::new(owner, receipt.task, skill, context.as_ref(), at);
         standing.input = Some(message);
         let narrator = Narrator::new(&standing.task, standing.context());
-        Ok(Sent { standing, follower, narrator, said: None, hash, webhook })
+        Ok(Sent { standing, follower, narrator, said: None, stored, hash, webhook })
     }
 
     async fn say(
@@ -195,7 +198,8 @@ impl Core {
         self.judge_webhook(&owner, &standing.task, &mut draft).await?;
         let Draft { mut message, once, webhook, expected } = draft;
         let sent = |standing, said| {
-            Ok(Sent { standing, follower, narrator, said: Some(said), hash: None, webhook })
+            let stored = None;
+            Ok(Sent { standing, follower, narrator, said: Some(said), stored, hash: None, webhook })
         };
         if once.is_some()
             && let Some(said) = said_before(&standing, &message)?

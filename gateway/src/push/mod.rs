@@ -70,8 +70,9 @@ impl Core {
         }
     }
 
-    /// Judges whether a task may have this webhook too; whether it has one under this id already. Who asks at the same
-    /// moment as others may get one more than the limit: what was stored is not refused behind that.
+    /// Judges whether a task may have this webhook too; whether it has one under this id already, which is told or was
+    /// told. Who asks at the same moment as others may get one more than the limit: what was stored is not refused behind
+    /// that.
     ///
     /// # Errors
     /// When it has too many, or they cannot be read.
@@ -83,13 +84,33 @@ impl Core {
     ) -> Result<bool, Error> {
         let others = self.push_records(owner, task).await?;
         let own = config.id.as_deref().map(|id| key(owner, task, id));
-        let known = others.iter().any(|(other, _)| Some(other) == own.as_ref());
-        if !known && others.len() >= PUSH_CONFIGS_MAX {
+        let known = others.iter().find(|(other, _)| Some(other) == own.as_ref());
+        if known.is_none() && others.len() >= PUSH_CONFIGS_MAX {
             let what =
                 format!("task {task} has {PUSH_CONFIGS_MAX} webhooks, the most that one may have");
             return Err(Error::TooLarge(what));
         }
-        Ok(known)
+        match known {
+            Some((_, record)) => self.is_at_work(owner, task, record).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Whether the job of a webhook is there: whoever made the webhook may have ended between the two.
+    async fn is_at_work(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        record: &Record,
+    ) -> Result<bool, Error> {
+        if record.progress.state != PushState::Active {
+            return Ok(true);
+        }
+        let bus = self.client.bus();
+        let subject = bus.subjects().push(owner, task, &record::token(&record.id));
+        let job = bus.last_from_leader(&bus.names().log, &subject).await;
+        let job = job.map_err(|error| not_read(&error))?;
+        Ok(job.is_some_and(|job| job.payload == record.job.as_bytes()))
     }
 
     /// Makes a webhook that was judged for a task that exists: it is told what comes behind the generation `from`.
