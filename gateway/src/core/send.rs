@@ -66,6 +66,7 @@ impl Core {
         let latest = latest(length, "configuration.historyLength")?;
         let viewer = call.viewer()?;
         let mut sent = self.submit(call, request).await?;
+        self.catch_up(&mut sent).await?;
         let is_cut_short = sent.settle(limit, &self.hurry).await?;
         self.date(&mut sent).await?;
         let task = self.files.task(&viewer, sent.standing.view(latest)).await;
@@ -95,6 +96,25 @@ impl Core {
             events = reply::or_task(events, self.jobs.shutdown_token());
         }
         Ok(self.files.stream(viewer, events))
+    }
+
+    /// Takes in what is known of a task that the same message may have begun before: what it asked then may be settled.
+    async fn catch_up(&self, sent: &mut Sent) -> Result<(), Error> {
+        if sent.hash.is_none() {
+            return Ok(());
+        }
+        let entries = self.client.entries(&sent.standing.owner, &sent.standing.task).await;
+        let entries = entries.map_err(|error| {
+            Error::goes_on(&sent.standing.task, &crate::core::follower::unreadable(&error))
+        })?;
+        for (sequence, entry) in entries {
+            if let Some(origin) = &entry.origin {
+                sent.is_first_to_say(&origin.input_hash)?;
+            }
+            sent.follower.skip_to(entry.generation, sequence);
+            sent.standing.apply(sequence, entry)?;
+        }
+        Ok(())
     }
 
     /// Says of a task that nobody has begun yet when the server stored it: what everybody else will see.
