@@ -184,7 +184,10 @@ impl Client {
     ) -> Result<Approvals, TaskError> {
         let (suspended, cut) = self.suspended_for_approval(owner).await?;
         let over = suspended.len() > limit;
-        let reads = suspended.into_keys().take(limit).map(|(owner, task)| async move {
+        // Who has waited longest was suspended first.
+        let mut suspended: Vec<_> = suspended.into_iter().collect();
+        suspended.sort_by_key(|(_, sequence)| *sequence);
+        let reads = suspended.into_iter().take(limit).map(|((owner, task), _)| async move {
             let log = self.log(&owner, &task).await;
             (owner, task, log)
         });
@@ -197,11 +200,11 @@ impl Client {
         Ok(Approvals { pending, not_all: cut || over })
     }
 
-    /// The tasks whose last entry waits for an approval, and whether older messages were left out.
+    /// The tasks whose last entry waits for an approval, with its place, and whether older messages were left out.
     async fn suspended_for_approval(
         &self,
         owner: Option<&Owner>,
-    ) -> Result<(BTreeMap<(Owner, TaskId), ()>, bool), TaskError> {
+    ) -> Result<(BTreeMap<(Owner, TaskId), u64>, bool), TaskError> {
         let (bus, mut found) = (self.bus(), BTreeMap::new());
         let (stream, subjects) = (&bus.names().log, bus.subjects());
         let filter = owner.map_or_else(|| subjects.all_logs(), |owner| subjects.logs_of(owner));
@@ -214,7 +217,7 @@ impl Client {
                     && serde_json::from_slice::<Entry>(&message.payload)
                         .is_ok_and(|entry| asks(&entry));
                 if asks {
-                    found.insert((owner, task), ());
+                    found.insert((owner, task), message.sequence);
                 } else {
                     found.remove(&(owner, task));
                 }

@@ -116,9 +116,13 @@ impl List {
     async fn run(self) -> Result<(), Failure> {
         let Session { client, mut printer, .. } = Session::open(&self.client).await?;
         let now = Clock::system().now();
-        let mut found = client.approvals(self.owner.as_ref(), self.limit, now).await?;
+        // To whom an action is addressed stands in its log: all are read to find some person's.
+        let read = if self.addressed_to.is_some() { usize::MAX } else { self.limit };
+        let mut found = client.approvals(self.owner.as_ref(), read, now).await?;
         if let Some(name) = &self.addressed_to {
             found.pending.retain(|one| one.is_for(name));
+            found.not_all |= found.pending.len() > self.limit;
+            found.pending.truncate(self.limit);
         }
         Ok(approvals::list(&mut printer, &found, now)?)
     }
