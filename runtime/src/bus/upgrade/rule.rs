@@ -131,12 +131,32 @@ fn told(value: &Value) -> Value {
 fn join(found: &Value, wanted: &Value) -> Verdict {
     let words = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let (mut all, wanted) = (words(found), words(wanted));
-    let missing: Vec<Value> = wanted.iter().filter(|word| !all.contains(word)).cloned().collect();
+    let is_there = |word: &&Value| all.iter().any(|there| covers(there, word));
+    let missing: Vec<Value> = wanted.iter().filter(|word| !is_there(word)).cloned().collect();
     if !missing.is_empty() {
+        all.retain(|there| !missing.iter().any(|new| covers(new, there)));
         all.extend(missing);
         return Adds(Value::Array(all));
     }
-    if all.len() > wanted.len() { stays("what is more there may be meant") } else { Same }
+    let is_wanted = |there: &Value| wanted.contains(there);
+    if all.iter().all(is_wanted) { Same } else { stays("what is more there may be meant") }
+}
+
+/// Whether a subject, which may have the wildcards of NATS, takes in all that another one does. The server refuses a
+/// stream with both.
+fn covers(wide: &Value, narrow: &Value) -> bool {
+    let (Some(wide), Some(narrow)) = (wide.as_str(), narrow.as_str()) else {
+        return wide == narrow;
+    };
+    let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (None, None) | (Some(">"), Some(_)) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +176,9 @@ mod tests {
             (Rule::List, list(&["z", "a"]), list(&["b", "a"]), Some(list(&["z", "a", "b"]))),
             (Rule::List, list(&["b", "a"]), list(&["a", "b"]), None),
             (Rule::List, list(&["a", "b"]), list(&["a"]), Some(none.clone())),
+            (Rule::List, list(&["t.>"]), list(&["t.*", "t.*.*"]), Some(none.clone())),
+            (Rule::List, list(&["t.*"]), list(&["t.>"]), Some(list(&["t.>"]))),
+            (Rule::List, list(&["t.*"]), list(&["t.a", "u"]), Some(list(&["t.*", "u"]))),
             (Rule::More, json!(1), json!(3), Some(json!(3))),
             (Rule::More, json!(3), json!(1), Some(none.clone())),
             (Rule::Limit, json!(10), json!(-1), Some(json!(-1))),
