@@ -2,6 +2,8 @@
 
 use protocol::audit::{AuditEntry, OWNER_UNKNOWN};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use weft_tests::guest::{Answer, ask};
 use weft_tests::mesh::Mesh;
 use weft_tests::wait::wait_until;
@@ -106,6 +108,40 @@ async fn every_decision_is_kept_with_who_what_and_why() {
     let public =
         ask(&at, "GET", "/.well-known/agent-card.json", &[("X-Request-Id", "r12")], "").await;
     assert_eq!(public.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_began_who_hung_up_at_once_is_kept() {
+    let section = key_lines("alice", "acme", "caller");
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, &settings(&section)).await;
+    let _node = mesh.node("n1").await;
+    wait_until("the skills", SOON, || async {
+        (mesh.client.agents().await.ok()?.len() >= 2).then_some(())
+    })
+    .await;
+    let gateway = mesh.gateway("g1").await;
+    let at = gateway.listen.clone().unwrap();
+    let body = json!({"message": {
+        "messageId": "m", "role": "ROLE_USER", "parts": [{"data": {"sleepMs": 5_000}}],
+        "metadata": {"weft/skill": "probe"}
+    }})
+    .to_string();
+    let mut caller = TcpStream::connect(&at).await.unwrap();
+    let head = format!(
+        "POST /message:send HTTP/1.1\r\nHost: {at}\r\nX-Request-Id: gone\r\nX-API-Key: {}\r\nA2A-Version: 1.0\r\n\
+         Content-Type: application/a2a+json\r\nContent-Length: {}\r\n\r\n{body}",
+        key_of("alice"),
+        body.len()
+    );
+    caller.write_all(head.as_bytes()).await.unwrap();
+    let bus = mesh.client.bus();
+    wait_until("the task", SOON, || async {
+        (bus.stream_state(&bus.names().inbox).await.ok()?.last_seq > 0).then_some(())
+    })
+    .await;
+    drop(caller);
+    let entry = entry_of(&mesh, "gone").await;
+    is_as_wanted(&entry, "alice rest send acme probe * true -");
 }
 
 #[tokio::test(flavor = "multi_thread")]
