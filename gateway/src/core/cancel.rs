@@ -2,7 +2,7 @@
 
 use client::CancelError;
 use protocol::task::Task;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::a2a::error::Error;
 use crate::a2a::request::CancelTaskRequest;
@@ -38,14 +38,7 @@ impl Core {
         })?;
         follower.skip_to(standing.log.generation, standing.log.last_sequence);
         let until = Instant::now() + CANCEL_WAIT_MAX;
-        loop {
-            let next = tokio::select! {
-                biased;
-                next = timeout_at(until, follower.next()) => next,
-                () = self.hurry.cancelled() => break,
-            };
-            let Ok(next) = next else { break };
-            let Some((sequence, entry)) = next? else { break };
+        while let Some((sequence, entry)) = follower.next_in_time(until, &self.hurry).await? {
             standing.apply(sequence, entry)?;
         }
         self.files.task(&call.viewer()?, standing.view(None)).await

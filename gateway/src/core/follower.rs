@@ -8,7 +8,8 @@ use client::{TaskError, read_event};
 use protocol::entry::Entry;
 use protocol::{Owner, TaskId};
 use runtime::bus::ReadError;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::a2a::error::Error;
 use crate::core::board::{Arrival, Mailbox};
@@ -70,27 +71,62 @@ impl Follower {
         self.behind = true;
     }
 
+    /// The next entry that is stored already, as far as is known here: nothing is waited for but the log.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or is none.
+    pub async fn next_known(&mut self) -> Result<Option<(u64, Entry)>, Error> {
+        while self.look_ahead().await?.is_some() {
+            let Some((sequence, entry)) = self.ready.pop_front() else { break };
+            if entry.generation <= self.generation {
+                continue;
+            }
+            (self.generation, self.sequence) = (entry.generation, sequence);
+            self.silence = SILENCE_FIRST;
+            self.ended = entry.event.kind().is_terminal();
+            return Ok(Some((sequence, entry)));
+        }
+        Ok(None)
+    }
+
+    /// The entry at the head of those that are stored already; it stays there.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or is none.
+    pub async fn look_ahead(&mut self) -> Result<Option<&Entry>, Error> {
+        while self.ready.is_empty() && self.behind && !self.ended {
+            self.look().await?;
+        }
+        Ok(self.ready.front().map(|(_, entry)| entry))
+    }
+
+    /// The next entry while there is time: `None` also when `until` comes, and when there is a hurry.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or is none.
+    pub async fn next_in_time(
+        &mut self,
+        until: Instant,
+        hurry: &CancellationToken,
+    ) -> Result<Option<(u64, Entry)>, Error> {
+        tokio::select! {
+            biased;
+            next = timeout_at(until, self.next()) => next.unwrap_or(Ok(None)),
+            () = hurry.cancelled() => Ok(None),
+        }
+    }
+
     /// The next entry with its place in the log stream; `None` after the one that ended the task.
     ///
     /// # Errors
     /// When the log cannot be read, or is none.
     pub async fn next(&mut self) -> Result<Option<(u64, Entry)>, Error> {
         loop {
-            while let Some((sequence, entry)) = self.ready.pop_front() {
-                if entry.generation <= self.generation {
-                    continue;
-                }
-                (self.generation, self.sequence) = (entry.generation, sequence);
-                self.silence = SILENCE_FIRST;
-                self.ended = entry.event.kind().is_terminal();
-                return Ok(Some((sequence, entry)));
+            if let Some(known) = self.next_known().await? {
+                return Ok(Some(known));
             }
             if self.ended {
                 return Ok(None);
-            }
-            if self.behind {
-                self.look().await?;
-                continue;
             }
             match timeout(self.silence, self.mailbox.next()).await {
                 Ok(Arrival::Event((sequence, payload))) => {

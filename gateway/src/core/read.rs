@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::task::Task;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::a2a::error::Error;
 use crate::a2a::request::GetTaskRequest;
@@ -34,13 +34,8 @@ impl Core {
         let (mut standing, _, mut follower) = self.find(call, &call.owner()?, id).await?;
         follower.skip_to(standing.log.generation, standing.log.last_sequence);
         while !standing.log.is_ended() && !standing.is_interrupted() {
-            let next = tokio::select! {
-                biased;
-                next = timeout_at(until, follower.next()) => next,
-                () = self.hurry.cancelled() => return Ok(()),
-            };
-            let Ok(next) = next else { return Ok(()) };
-            let Some((sequence, entry)) = next? else { return Ok(()) };
+            let next = follower.next_in_time(until, &self.hurry).await?;
+            let Some((sequence, entry)) = next else { return Ok(()) };
             standing.apply(sequence, entry)?;
         }
         Ok(())

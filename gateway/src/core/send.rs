@@ -4,16 +4,18 @@
 
 use std::time::Duration;
 
-use protocol::header;
+use protocol::entry::Entry;
 use protocol::submission::input_hash;
 use protocol::task::Task;
-use tokio::time::{Instant, timeout_at};
+use protocol::{Timestamp, header};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::a2a::error::Error;
 use crate::a2a::request::SendMessageRequest;
 use crate::a2a::response::SendMessageResponse;
 use crate::core::call::Call;
+use crate::core::follower::unreadable;
 use crate::core::reply;
 use crate::core::standing::latest;
 use crate::core::stream;
@@ -66,7 +68,6 @@ impl Core {
         let latest = latest(length, "configuration.historyLength")?;
         let viewer = call.viewer()?;
         let mut sent = self.submit(call, request).await?;
-        self.catch_up(&mut sent).await?;
         let is_cut_short = sent.settle(limit, &self.hurry).await?;
         self.date(&mut sent).await?;
         let task = self.files.task(&viewer, sent.standing.view(latest)).await;
@@ -98,53 +99,28 @@ impl Core {
         Ok(self.files.stream(viewer, events))
     }
 
-    /// Takes in what is known of a task that the same message may have begun before: what it asked then may be settled.
-    async fn catch_up(&self, sent: &mut Sent) -> Result<(), Error> {
-        if sent.hash.is_none() {
-            return Ok(());
-        }
-        let entries = self.client.entries(&sent.standing.owner, &sent.standing.task).await;
-        let entries = entries.map_err(|error| {
-            Error::goes_on(&sent.standing.task, &crate::core::follower::unreadable(&error))
-        })?;
-        for (sequence, entry) in entries {
-            if let Some(origin) = &entry.origin {
-                sent.is_first_to_say(&origin.input_hash)?;
-            }
-            sent.follower.skip_to(entry.generation, sequence);
-            sent.standing.apply(sequence, entry)?;
-        }
-        Ok(())
-    }
-
     /// Says of a task that nobody has begun yet when the server stored it: what everybody else will see.
     async fn date(&self, sent: &mut Sent) -> Result<(), Error> {
         let (Some(sequence), None) = (sent.stored, &sent.standing.log.origin) else {
             return Ok(());
         };
-        let (owner, task) = (&sent.standing.owner, &sent.standing.task);
-        let found = async {
-            // Of a message that was sent again, the first one counts.
-            if sent.hash.is_some()
-                && let Some(origin) = self.client.log(owner, task).await?.origin
-            {
-                return Ok(Some((origin.submitted_at, origin.input_hash)));
-            }
-            let message = self.client.stored_submission(sequence).await?;
-            Ok(message.map(|message| {
-                let kind = message.headers.get(header::CONTENT_TYPE);
-                (message.at, input_hash(kind, &message.payload))
-            }))
+        // Of a message that was sent again, the first one counts.
+        let begun = match sent.follower.look_ahead().await {
+            Ok(entry) => entry.and_then(|entry| entry.origin.as_deref()),
+            Err(error) => return Err(Error::goes_on(&sent.standing.task, &error)),
         };
+        if let Some(origin) = begun {
+            let (at, hash) = (origin.submitted_at, origin.input_hash.clone());
+            return sent.begun(at, &hash);
+        }
         // Seldom needed, and large.
-        match Box::pin(found).await {
-            Ok(Some((at, hash))) => {
-                sent.is_first_to_say(&hash)?;
-                sent.standing.date(at);
-                Ok(())
+        match Box::pin(self.client.stored_submission(sequence)).await {
+            Ok(Some(message)) => {
+                let kind = message.headers.get(header::CONTENT_TYPE);
+                sent.begun(message.at, &input_hash(kind, &message.payload))
             }
             Ok(None) => Ok(()),
-            Err(error) => Err(Error::goes_on(task, &crate::core::follower::unreadable(&error))),
+            Err(error) => Err(Error::goes_on(&sent.standing.task, &unreadable(&error))),
         }
     }
 }
@@ -159,31 +135,43 @@ impl Sent {
     /// Waits until the task has ended or asks somebody; after `limit` the task is left as it stands. Whether it was left
     /// for a hurry.
     async fn settle(&mut self, limit: Duration, hurry: &CancellationToken) -> Result<bool, Error> {
-        if limit.is_zero() {
-            return Ok(false);
+        // What a task that the same message began before asked then may be settled.
+        while let Some((sequence, entry)) =
+            self.follower.next_known().await.map_err(|e| self.goes_on(e))?
+        {
+            self.take(sequence, entry)?;
         }
         let until = Instant::now() + limit;
-        while !self.is_settled() {
-            let next = tokio::select! {
-                biased;
-                next = timeout_at(until, self.follower.next()) => next,
-                () = hurry.cancelled() => return Ok(true),
+        while !limit.is_zero() && !self.is_settled() {
+            let next = self.follower.next_in_time(until, hurry).await;
+            let Some((sequence, entry)) = next.map_err(|e| self.goes_on(e))? else {
+                return Ok(hurry.is_cancelled() && Instant::now() < until);
             };
-            let Ok(next) = next else { return Ok(false) };
-            let next = next.map_err(|error| {
-                if matches!(error, Error::Unavailable(_)) {
-                    Error::goes_on(&self.standing.task, &error)
-                } else {
-                    error
-                }
-            });
-            let Some((sequence, entry)) = next? else { return Ok(false) };
-            if let Some(origin) = &entry.origin {
-                self.is_first_to_say(&origin.input_hash)?;
-            }
-            self.standing.apply(sequence, entry)?;
+            self.take(sequence, entry)?;
         }
         Ok(false)
+    }
+
+    fn take(&mut self, sequence: u64, entry: Entry) -> Result<(), Error> {
+        if let Some(origin) = &entry.origin {
+            self.is_first_to_say(&origin.input_hash)?;
+        }
+        self.standing.apply(sequence, entry)
+    }
+
+    /// It began with this input, which the server stored then.
+    fn begun(&mut self, at: Timestamp, with: &str) -> Result<(), Error> {
+        self.is_first_to_say(with)?;
+        self.standing.date(at);
+        Ok(())
+    }
+
+    /// An error behind the storing names the task.
+    fn goes_on(&self, error: Error) -> Error {
+        if matches!(error, Error::Unavailable(_)) {
+            return Error::goes_on(&self.standing.task, &error);
+        }
+        error
     }
 
     /// Whether what began the task is the message that was sent.
