@@ -1,20 +1,16 @@
 //! Whether what clients send would be accepted: that is what it means to be ready.
 //!
 //! A connection is not enough: the streams may not exist yet, have no leader, or be closed to this user. So a write is
-//! tried that the fence refuses, which only a stream that takes writes can do, and nothing is stored.
+//! tried, without storing anything.
 
-use bytes::Bytes;
-use protocol::header::Headers;
 use protocol::{Owner, Skill};
-use runtime::bus::{Bus, Outgoing, StoreError};
+use runtime::bus::Bus;
 use runtime::health::CheckHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{READY_CHECK_EVERY, READY_FIRST_WAIT};
 
-/// A sequence that no subject has.
-const NEVER: u64 = 1 << 60;
 /// The skill whose queue is tried; nobody serves it.
 const PROBE: &str = "readiness";
 
@@ -52,12 +48,5 @@ async fn look(bus: &Bus, check: &CheckHandle) {
 async fn submits(bus: &Bus) -> Result<(), String> {
     let skill = Skill::parse(PROBE).map_err(|error| error.to_string())?;
     let subject = bus.subjects().task(&skill, &Owner::default());
-    let probe = Outgoing {
-        expected_last: Some(NEVER),
-        ..Outgoing::new(subject, Headers::new(), Bytes::new())
-    };
-    match bus.store(probe).await {
-        Err(StoreError::Fenced) | Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
-    }
+    bus.would_take(subject).await.map_err(|error| error.to_string())
 }

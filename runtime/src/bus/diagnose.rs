@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_nats::jetstream::{consumer, stream};
-use bytes::Bytes;
 use protocol::header::Headers;
 use protocol::id::Skill;
 use protocol::subject::Subject;
@@ -19,14 +18,11 @@ use super::provision::{
     Difference, SYNC_ALWAYS, SYNC_KEY, compare_consumers, compare_streams, consumer_config,
     stream_config,
 };
-use super::{Bus, Outgoing, REQUEST_TIMEOUT, StoreError};
+use super::{Bus, REQUEST_TIMEOUT, StoreError};
 use crate::clock::Clock;
 
 /// A copy that its leader has not heard of for longer is taken for offline: it hears from each every second.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
-
-/// An expected sequence that no subject has: the publish proves the permission and is never stored.
-const NEVER: u64 = 1 << 60;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -347,17 +343,13 @@ impl Bus {
         serde_json::from_slice(&answer.payload).map_err(|error| Unread::Refused(error.to_string()))
     }
 
-    /// Asks for a write that the fence refuses: whether this user may submit at all, and if not, why.
+    /// Whether this user may submit at all, and if not, why.
     async fn try_submitting(&self) -> Option<(String, Unread)> {
         let skill = Skill::parse("doctor").ok()?;
         let subject = self.subjects().task(&skill, &Owner::default());
-        let message = Outgoing {
-            expected_last: Some(NEVER),
-            ..Outgoing::new(subject.clone(), Headers::new(), Bytes::new())
-        };
-        match self.store(message).await {
+        match self.would_take(subject.clone()).await {
             // A missing stream has been noted already.
-            Err(StoreError::Fenced | StoreError::NoStream { .. }) | Ok(_) => None,
+            Err(StoreError::NoStream { .. }) | Ok(()) => None,
             Err(error) => {
                 let passing = matches!(
                     error,

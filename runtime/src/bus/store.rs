@@ -138,7 +138,26 @@ impl Outgoing {
     }
 }
 
+/// An expected sequence that no subject has.
+const NEVER: u64 = 1 << 60;
+
 impl Bus {
+    /// Whether a message on this subject would be stored now. A write is tried that the fence refuses, which only a stream
+    /// that takes writes can do, and nothing is stored.
+    ///
+    /// # Errors
+    /// What stands against it.
+    pub async fn would_take(&self, subject: String) -> Result<(), StoreError> {
+        let probe = Outgoing {
+            expected_last: Some(NEVER),
+            ..Outgoing::new(subject, Headers::new(), Bytes::new())
+        };
+        match self.store(probe).await {
+            Err(StoreError::Fenced) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Stores a message and waits for the stream's word.
     ///
     /// # Errors
