@@ -107,18 +107,22 @@ impl Client {
         Ok(stored.filter(is_its_own).as_ref().and_then(decode))
     }
 
-    /// The id of the submission that stands now where a task's own stood, if the inbox was set back since. `first` is
-    /// what the first entry of the task's log says.
+    /// The id of the submission that stands now where a task's own stood, if the inbox was set back since and the task is
+    /// named by its sequence. `first` is what the first entry of its log says.
     ///
     /// # Errors
     /// See [`TaskError`].
-    pub async fn successor(&self, first: &Origin) -> Result<Option<TaskId>, TaskError> {
-        if first.source.queue != Queue::Inbox {
-            return Ok(None);
-        }
+    pub async fn successor(
+        &self,
+        task: &TaskId,
+        first: Option<&Origin>,
+    ) -> Result<Option<TaskId>, TaskError> {
+        let first = first.filter(|first| first.source.queue == Queue::Inbox);
+        let (Some(_), Some(first)) = (task.sequence(), first) else { return Ok(None) };
         let found = self.at(&self.bus.names().inbox, first.source.sequence).await?;
         let envelope = found.as_ref().and_then(|message| self.envelope(message));
-        Ok(envelope.and_then(|envelope| envelope.displaced_by(first)))
+        let successor = envelope.and_then(|envelope| envelope.displaced_by(first));
+        Ok(successor.filter(|successor| successor != task))
     }
 
     async fn at(&self, stream: &str, sequence: u64) -> Result<Option<StoredMessage>, ReadError> {

@@ -167,10 +167,7 @@ impl Results {
             }
             let entries = self.client.entries(&self.owner, &task).await?;
             let first = entries.first().and_then(|(_, first)| first.origin.as_deref());
-            if let (Some(_), Some(first)) = (task.sequence(), first)
-                && let Some(successor) = self.client.successor(first).await?
-                && successor != *task
-            {
+            if let Some(successor) = self.client.successor(&task, first).await? {
                 task = Cow::Owned(successor);
                 continue;
             }

@@ -45,13 +45,10 @@ impl Client {
     pub async fn watch(&self, owner: &Owner, task: &TaskId) -> Result<Watch, WatchError> {
         let watch = self.watch_log(owner, task).await?;
         let first = watch.ready.front().and_then(|first| first.origin.as_deref());
-        if let (Some(_), Some(first)) = (task.sequence(), first)
-            && let Some(successor) = self.successor(first).await?
-            && successor != *task
-        {
-            return self.watch_log(owner, &successor).await;
+        match self.successor(task, first).await? {
+            Some(successor) => self.watch_log(owner, &successor).await,
+            None => Ok(watch),
         }
-        Ok(watch)
     }
 
     async fn watch_log(&self, owner: &Owner, task: &TaskId) -> Result<Watch, WatchError> {
