@@ -56,9 +56,7 @@ pub(crate) async fn measure(
     again: &Again,
     place: &TempDir,
 ) -> Result<DurableReport, BenchError> {
-    let mut report = DurableReport::default();
-    steps::measure(found, again, place, &mut report).await?;
-    fan_out::measure(found, again, place, &mut report).await?;
+    let mut report = measure_fan_out(found, again, place).await?;
     waits::measure(args, found, again, place, &mut report).await?;
     rebuild::measure(args, found, again, place, &mut report).await?;
     Ok(report)

@@ -18,6 +18,14 @@ async fn named(at: &str, request: &str, key: &str, method: &str, path: &str, bod
     answer
 }
 
+/// Waits until both skills are served.
+async fn served(mesh: &Mesh) {
+    wait_until("the skills", SOON, || async {
+        (mesh.client.agents().await.ok()?.len() >= 2).then_some(())
+    })
+    .await;
+}
+
 /// Compares an entry with caller, door, operation, owner, skill, task, whether it was allowed and why not; `*` is anything.
 fn is_as_wanted(entry: &AuditEntry, wanted: &str) {
     let shown = |text: Option<&str>| text.unwrap_or("-").to_owned();
@@ -46,10 +54,7 @@ async fn every_decision_is_kept_with_who_what_and_why() {
     ];
     let (mesh, _coordinator) = Mesh::start(PROGRAM, &settings(&section.concat())).await;
     let _node = mesh.node("n1").await;
-    wait_until("the skills", SOON, || async {
-        (mesh.client.agents().await.ok()?.len() >= 2).then_some(())
-    })
-    .await;
+    served(&mesh).await;
     let gateway = mesh.gateway("g1").await;
     let at = gateway.listen.clone().unwrap();
     let send = super::message("echo");
@@ -115,10 +120,7 @@ async fn what_somebody_began_who_hung_up_at_once_is_kept() {
     let section = key_lines("alice", "acme", "caller");
     let (mesh, _coordinator) = Mesh::start(PROGRAM, &settings(&section)).await;
     let _node = mesh.node("n1").await;
-    wait_until("the skills", SOON, || async {
-        (mesh.client.agents().await.ok()?.len() >= 2).then_some(())
-    })
-    .await;
+    served(&mesh).await;
     let gateway = mesh.gateway("g1").await;
     let at = gateway.listen.clone().unwrap();
     let body = json!({"message": {
