@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use protocol::limits::DELIVERIES_MAX;
+use protocol::submission::Queue;
 
 use crate::core::Core;
 use crate::execute::{self, Work};
@@ -44,6 +45,14 @@ pub(crate) async fn drop_it(
         let mut asked = (*work.origin).clone();
         asked.reply_to.clone_from(&work.envelope.reply_to);
         core.answer(&work.envelope.task, &work.log, Some(&asked)).await;
+    }
+    // A copy may outlive the log that tells it from a task whose turn has not come.
+    if work.envelope.lane.is_some() && work.envelope.source.queue == Queue::Inbox {
+        let removed = core.bus.remove(&core.bus.names().inbox, work.envelope.source.sequence).await;
+        if let Err(error) = removed {
+            tracing::warn!(task_id = %work.envelope.task, reason = %error, "copy not removed yet");
+            return refuse::nak(hand).await;
+        }
     }
     hand.ack().await;
 }

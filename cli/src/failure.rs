@@ -213,7 +213,7 @@ impl From<StoreError> for Failure {
             StoreError::TooLarge { .. } => failure(Exit::Usage),
             StoreError::NoStream { .. } => failure(Exit::Failure).todo(NO_STREAMS),
             StoreError::Full => failure(Exit::Failure)
-                .todo("make room: purge what is no longer needed, or raise bus.inbox_bytes_max, the account's or the server's max_file_store; \
+                .todo("make room: let ended tasks go (coordinator.tasks_kept), or raise bus.inbox_bytes_max, the account's or the server's max_file_store; \
                  weft doctor shows the fill"),
             StoreError::NoAnswer { .. } => failure(Exit::Failure)
                 .todo("it may be stored all the same: with --dedup-key sending again is harmless"),

@@ -140,10 +140,10 @@ pub async fn run(
     let logs = Logs { bus: bus.clone(), clock: Clock::system(), by: name.clone(), kept };
     let system =
         role.system.map(|settings| System { settings, first: system, check: system_check });
-    let parts = Parts { bus, system, logs, metrics, jobs: jobs.clone() };
-    if let Some(path) = &settings.coordinator.read_model {
-        keep_read_model(&parts, Arc::new(Projection::open(path)?));
-    }
+    let read_model =
+        settings.coordinator.read_model.as_deref().map(Projection::open).transpose()?;
+    let read_model = read_model.map(Arc::new);
+    let parts = Parts { bus, system, logs, metrics, read_model, jobs: jobs.clone() };
     parts.start(settings, sync);
     health.check("care").ok();
     tracing::info!(coordinator = %name, "ready");
@@ -207,8 +207,7 @@ struct System {
 }
 
 /// Keeps the read model up to date and answers from it.
-fn keep_read_model(parts: &Parts, projection: Arc<Projection>) {
-    let Parts { bus, jobs, .. } = parts;
+fn keep_read_model(bus: &Bus, jobs: &Supervisor, projection: Arc<Projection>) {
     let stop = jobs.shutdown_token();
     let following = (bus.clone(), Arc::clone(&projection), stop.clone());
     jobs.spawn_restarting("read model", BACKOFF, move || {
@@ -227,12 +226,16 @@ struct Parts {
     system: Option<System>,
     logs: Logs,
     metrics: Metrics,
+    read_model: Option<Arc<Projection>>,
     jobs: Supervisor,
 }
 
 impl Parts {
     fn start(self, settings: &Settings, sync: Option<&'static str>) {
-        let Self { bus, system, logs, metrics, jobs } = self;
+        let Self { bus, system, logs, metrics, read_model, jobs } = self;
+        if let Some(projection) = &read_model {
+            keep_read_model(&bus, &jobs, Arc::clone(projection));
+        }
         let client = Client::new(bus.clone());
         let stop = jobs.shutdown_token();
         let agents = Agents::new(client.clone());
@@ -265,7 +268,10 @@ impl Parts {
         let retire = Retire {
             client: client.clone(),
             clock: logs.clock.clone(),
+            metrics: metrics.clone(),
+            tasks_kept: settings.coordinator.tasks_kept,
             webhooks_kept: settings.gateway.push.retention,
+            read_model,
         };
         jobs.spawn("retire", Kind::Work, retire.serve(stop.clone()));
         let hint = Arc::new(Notify::new());

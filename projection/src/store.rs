@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use protocol::Timestamp;
 use protocol::query::Row;
 use protocol::task::TaskState;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
@@ -15,7 +16,7 @@ use crate::rounds::Rounds;
 use crate::row::{Change, Moved};
 
 /// The layout of the table. Another one means that the file is thrown away and made again.
-const LAYOUT: i64 = 4;
+const LAYOUT: i64 = 5;
 const TABLES: &str = "
     CREATE TABLE task (
         owner TEXT NOT NULL, id TEXT NOT NULL, skill TEXT NOT NULL, context TEXT NOT NULL,
@@ -46,8 +47,14 @@ const TABLES: &str = "
         INSERT INTO tally VALUES (new.owner, new.skill, new.state, 1)
             ON CONFLICT (owner, skill, state) DO UPDATE SET tasks = tasks + 1;
     END;
+    CREATE TRIGGER tally_gone AFTER DELETE ON task BEGIN
+        UPDATE tally SET tasks = tasks - 1 WHERE owner = old.owner AND skill = old.skill AND state = old.state;
+    END;
     CREATE TABLE feed (stream TEXT PRIMARY KEY, sequence INTEGER NOT NULL, created TEXT NOT NULL) WITHOUT ROWID;
 ";
+
+/// Rows forgotten together: whoever applies a batch waits for that long at most.
+const FORGET_TOGETHER: i64 = 1_000;
 
 /// Which stream a batch was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +195,33 @@ impl Projection {
             .execute(params![feed.name(), i64::try_from(sequence).unwrap_or(i64::MAX)])?;
         transaction.commit()?;
         Ok(())
+    }
+
+    /// Forgets the tasks that ended before a time, but for children of others: those go with their parents.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn forget(&self, before: Timestamp) -> Result<(), StoreError> {
+        let ended: Vec<i64> =
+            TaskState::ALL.into_iter().filter(|state| state.is_terminal()).map(number).collect();
+        let states = serde_json::to_string(&ended).unwrap_or_default();
+        loop {
+            let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let gone = writer
+                .prepare_cached(
+                    "DELETE FROM task WHERE (owner, id) IN (
+                         SELECT owner, id FROM task AS one
+                         WHERE changed_at < ?1 AND state IN (SELECT value FROM json_each(?2))
+                             AND NOT EXISTS (
+                                 SELECT 1 FROM task AS parent WHERE parent.owner = one.owner AND parent.id = one.parent
+                                     AND (parent.changed_at >= ?1 OR parent.state NOT IN (SELECT value FROM json_each(?2))))
+                         LIMIT ?3)",
+                )?
+                .execute(params![before.millis(), states, FORGET_TOGETHER])?;
+            if gone < usize::try_from(FORGET_TOGETHER).unwrap_or(0) {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -148,6 +148,12 @@ impl Subjects {
         format!("{}.run.{skill}", self.prefix)
     }
 
+    /// All re-queued and delegated work.
+    #[must_use]
+    pub fn all_runs(&self) -> String {
+        format!("{}.run.*", self.prefix)
+    }
+
     /// A timer of a task: the home of a scheduled message, never its target.
     #[must_use]
     pub fn timer(&self, owner: &Owner, task: &TaskId, name: &str) -> String {

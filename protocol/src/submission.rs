@@ -204,10 +204,14 @@ impl Envelope {
     /// the inbox was set back, by a restored copy or a new stream under the old name. `None` when that log is its own.
     #[must_use]
     pub fn displaced_by(&self, first: &Origin) -> Option<TaskId> {
-        let is_another = !self.keyed
-            && self.source.queue == Queue::Inbox
-            && first.submitted_at != self.stored_at;
-        is_another.then(|| TaskId::from_sequence_at(self.source.sequence, self.stored_at))
+        self.other_id().filter(|_| first.submitted_at != self.stored_at)
+    }
+
+    /// The id that a submission without a chosen one has where the one of its sequence was given before.
+    #[must_use]
+    pub fn other_id(&self) -> Option<TaskId> {
+        let is_numbered = !self.keyed && self.source.queue == Queue::Inbox;
+        is_numbered.then(|| TaskId::from_sequence_at(self.source.sequence, self.stored_at))
     }
 
     /// The envelope under this id, if the submission may have it.

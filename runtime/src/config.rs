@@ -3,6 +3,7 @@
 //! Defaults stand below the file, the file below the environment, the environment below the flags; the last two
 //! are laid over by the commands through `clap`. One file serves every role: each reads its own sections.
 
+mod coordinator;
 mod gateway;
 mod guard;
 
@@ -11,6 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use coordinator::CoordinatorSection;
 pub use gateway::{
     AccessSection, AuditScope, AuditSection, CARD_MAX_AGE_DEFAULT, CardSection, CertificateSection,
     DoorLimits, GatewaySection, JwksSource, JwtSection, KeyHash, KeySection, LISTEN_DEFAULT,
@@ -96,16 +98,6 @@ struct RawNode {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawCoordinator {
-    name: Option<String>,
-    http: Option<String>,
-    system_servers: Option<String>,
-    system_credentials: Option<PathBuf>,
-    read_model: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 struct RawAgent {
     skill: Option<String>,
     kind: Option<String>,
@@ -167,21 +159,6 @@ pub struct NodeSection {
     pub bytes_in_flight_max: usize,
 }
 
-/// Settings of a coordinator.
-#[derive(Debug, Clone)]
-pub struct CoordinatorSection {
-    /// Its name; made up when there is none.
-    pub name: Option<NodeName>,
-    /// Where health and metrics are served.
-    pub http: Option<String>,
-    /// Server URLs for the system account; without them a crash is noticed by the lease alone.
-    pub system_servers: Option<String>,
-    /// A `.creds` file for the system account.
-    pub system_credentials: Option<PathBuf>,
-    /// The file of the read model; without it this coordinator keeps none.
-    pub read_model: Option<PathBuf>,
-}
-
 /// One agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentSection {
@@ -217,6 +194,11 @@ pub const BYTES_IN_FLIGHT_DEFAULT: usize = 512 * 1024 * 1024;
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// The longest duration that a setting may have. Longer ones are mistakes, and clocks cannot add the longest.
 pub const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// The shortest time for which something is kept that is taken for meant. The server wants more than the time that it
+/// remembers message ids for.
+const KEPT_MIN: Duration = Duration::from_secs(60 * 60);
+/// The longest.
+const KEPT_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// The shortest lease.
 const LEASE_MIN: Duration = Duration::from_secs(1);
 /// The shortest time that an attempt may be given.
@@ -303,6 +285,17 @@ impl Faults {
         wait
     }
 
+    /// How long something is kept; zero for ever.
+    fn kept(&mut self, place: &str, span: Option<Span>, default: Duration) -> Duration {
+        let kept = span.map_or(default, |span| span.0);
+        if !kept.is_zero() && !(KEPT_MIN..=KEPT_MAX).contains(&kept) {
+            self.0.push(format!(
+                "{place}: {kept:?} is not between {KEPT_MIN:?} and {KEPT_MAX:?}; 0s keeps for ever"
+            ));
+        }
+        kept
+    }
+
     /// Reads a section. A key that cannot be read is a fault, and the others are read all the same.
     fn section<T: DeserializeOwned + Default>(&mut self, place: &str, mut table: toml::Table) -> T {
         let dot = if place.is_empty() { "" } else { "." };
@@ -319,7 +312,7 @@ impl Faults {
     fn settings(&mut self, raw: RawFile) -> Settings {
         let RawFile { bus, node, coordinator, gateway, agents } = raw;
         let bus: RawBus = self.section("bus", bus);
-        let coordinator: RawCoordinator = self.section("coordinator", coordinator);
+        let coordinator = self.coordinator(coordinator);
         let default = Capacity::default();
         let replicas = bus.replicas.unwrap_or(default.replicas);
         if !matches!(replicas, 1 | 3 | 5) {
@@ -356,13 +349,7 @@ impl Faults {
                 audit_bytes_max: gateway.audit.bytes_max,
             },
             node: self.node(node),
-            coordinator: CoordinatorSection {
-                name: self.name("coordinator.name", coordinator.name),
-                http: coordinator.http,
-                system_servers: coordinator.system_servers,
-                system_credentials: coordinator.system_credentials,
-                read_model: coordinator.read_model,
-            },
+            coordinator,
             gateway,
             agents,
         }

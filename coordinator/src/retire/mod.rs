@@ -1,17 +1,27 @@
-//! Removes what nobody needs any more, after the time that the settings give it: webhooks of tasks that have ended.
+//! Removes what nobody needs any more, after the time that the settings give it: tasks that have ended, and webhooks of
+//! such tasks.
 //!
 //! Every coordinator does it, each in its own time. Whatever is removed is named by the sequence it was seen at, so that
 //! two of them do no more than one, and what was written anew meanwhile stays. A round has a bound; the next one goes on
 //! behind it.
 
+mod standing;
+mod tasks;
+mod walk;
 mod webhooks;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::Client;
+use projection::Projection;
+use protocol::Timestamp;
+use runtime::bus::ReadError;
 use runtime::clock::Clock;
+use runtime::metric::Metrics;
 use tokio_util::sync::CancellationToken;
 
+pub use tasks::TaskPlaces;
 pub use webhooks::WebhookPlace;
 
 /// From the end of a round to the next one.
@@ -24,28 +34,48 @@ pub struct Retire {
     pub client: Client,
     /// Says how old something is.
     pub clock: Clock,
+    /// Counts what was removed.
+    pub metrics: Metrics,
+    /// How long a task stays after its end; `None`: for ever.
+    pub tasks_kept: Option<Duration>,
     /// How long a webhook stays after the end of its task was told, or after it was given up.
     pub webhooks_kept: Duration,
+    /// Lists tasks, and is told which are gone.
+    pub read_model: Option<Arc<Projection>>,
 }
 
 impl Retire {
     /// Looks again and again until `stop`.
     pub async fn serve(self, stop: CancellationToken) {
-        let mut place = WebhookPlace::default();
+        let mut places = (WebhookPlace::default(), TaskPlaces::default());
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            let looked = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => return,
-                looked = self.webhooks(&mut place) => looked,
-            };
-            match looked {
-                Ok(0) => {}
-                Ok(removed) => tracing::info!(removed, "webhooks of ended tasks removed"),
-                Err(error) => tracing::info!(reason = %error, "finished webhooks not looked at"),
+                () = self.round(&mut places) => {}
             }
         }
+    }
+
+    async fn round(&self, (webhooks, tasks): &mut (WebhookPlace, TaskPlaces)) {
+        say("webhooks of ended tasks", self.webhooks(webhooks).await);
+        say("tasks that ended long ago", self.tasks(tasks).await);
+    }
+
+    /// What was stored before this has been kept so long.
+    fn before(&self, kept: Duration) -> Timestamp {
+        let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(self.clock.now().millis().saturating_sub(kept))
+    }
+}
+
+fn say(what: &str, looked: Result<usize, ReadError>) {
+    match looked {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(what, removed, "removed"),
+        Err(error) => tracing::info!(what, reason = %error, "not looked at"),
     }
 }

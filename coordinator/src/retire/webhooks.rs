@@ -39,7 +39,7 @@ impl Retire {
         let bus = self.client.bus();
         let bucket = &bus.names().push;
         let (stream, filter) = (format!("KV_{bucket}"), format!("$KV.{bucket}.*.*.*"));
-        let before = self.before();
+        let before = self.before(self.webhooks_kept);
         let (mut old, mut is_full) = (Vec::new(), false);
         let look = |message: StoredMessage| {
             is_full = old.len() >= ROUND;
@@ -57,11 +57,6 @@ impl Retire {
         let last = old.last().map_or(0, |message| message.sequence);
         *place = WebhookPlace(if is_full { last } else { 0 });
         Ok(removed)
-    }
-
-    fn before(&self) -> Timestamp {
-        let kept = i64::try_from(self.webhooks_kept.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(self.clock.now().millis().saturating_sub(kept))
     }
 
     /// Looks at one; whether it was removed.

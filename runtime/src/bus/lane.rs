@@ -2,7 +2,8 @@
 //!
 //! A lane is one subject of the inbox, and its order is that of the stream. Everything here is asked of the leaders
 //! of the streams: a replica that lags might not have the neighbour yet, and the order would be lost. A direct get
-//! only saves looking through the lane from its start.
+//! only saves looking through the lane from its start. A submission without a log waits to be begun: where a log is removed,
+//! its submission goes before it, and a copy in a lane goes when it is dropped.
 
 use protocol::entry::{Entry, Kind};
 use protocol::header;

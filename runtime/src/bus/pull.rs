@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::message::AskError;
-use super::{Bus, Delivery, REQUEST_TIMEOUT};
+use super::{Bus, Delivery, REQUEST_TIMEOUT, ReadError};
 
 /// How long a pull request waits at the server. Shorter than the lease: a frozen worker's open request
 /// swallows deliveries for no longer than this.
@@ -42,6 +42,8 @@ pub struct ConsumerFacts {
     pub pending: u64,
     /// Deliveries in flight.
     pub ack_pending: u64,
+    /// The stream sequence up to which nothing is left to hand out or in flight.
+    pub done_to: u64,
     /// When the server said so, by its clock.
     pub at: Timestamp,
 }
@@ -118,7 +120,15 @@ struct InfoAnswer {
     #[serde(default)]
     num_ack_pending: u64,
     #[serde(default)]
+    ack_floor: InfoFloor,
+    #[serde(default)]
     ts: String,
+}
+
+#[derive(Default, Deserialize)]
+struct InfoFloor {
+    #[serde(default)]
+    stream_seq: u64,
 }
 
 #[derive(Deserialize)]
@@ -175,8 +185,23 @@ impl Bus {
                     .is_some_and(|sync| sync == super::SYNC_ALWAYS),
                 pending: info.num_pending,
                 ack_pending: info.num_ack_pending,
+                done_to: info.ack_floor.stream_seq,
                 at: Timestamp::parse(&info.ts).map_err(|error| fail(error.to_string()))?,
             }),
+        }
+    }
+
+    /// Up to which stream sequence a consumer is done: nothing is left to hand out or in flight. 0 when it does not exist.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn done_to(&self, stream: &str, consumer: &str) -> Result<u64, ReadError> {
+        match self.consumer(stream, consumer).await {
+            Ok(facts) => Ok(facts.done_to),
+            Err(PullError::NoConsumer { .. }) => Ok(0),
+            Err(PullError::NoAnswer { stream, reason, .. }) => {
+                Err(ReadError::NoAnswer { stream, reason })
+            }
         }
     }
 

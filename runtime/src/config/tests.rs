@@ -126,3 +126,21 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(settings.capacity, Capacity::default());
     assert_eq!(Settings::without_file().node.group_commit, "auto");
 }
+
+#[test]
+fn ended_tasks_are_kept_for_ever_or_for_a_time_that_is_meant() {
+    let read = |text: &str| Settings::parse(&format!("[coordinator]\n{text}"));
+    for (text, kept) in
+        [("", None), ("tasks_kept = \"0s\"", None), ("tasks_kept = \"2h\"", Some(2))]
+    {
+        let kept = kept.map(|hours| Duration::from_secs(hours * 60 * 60));
+        assert_eq!(read(text).unwrap().coordinator.tasks_kept, kept, "{text}");
+    }
+    for text in ["tasks_kept = \"59m\"", "tasks_kept = \"4000d\"", "tasks_kept = 30"] {
+        let faults = read(text).unwrap_err();
+        assert!(
+            faults.iter().all(|fault| fault.starts_with("coordinator.tasks_kept")),
+            "{faults:?}"
+        );
+    }
+}

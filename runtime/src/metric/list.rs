@@ -135,6 +135,7 @@ group! {
         calls_refused: Counter = Counter::default, "weft_coordinator_calls_refused", "Calls answered as busy, since too many were under way";
         sweeps: Counter = Counter::default, "weft_coordinator_sweeps", "Sweeps over all open tasks";
         sweep_results: Family<SweepLabel, Counter> = Family::default, "weft_coordinator_swept_tasks", "Tasks that a sweep looked at, by result";
+        retired: Counter = Counter::default, "weft_coordinator_tasks_retired", "Logs removed, so long after the ends of their tasks as the settings say";
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use coordinator::retire::{Retire, WebhookPlace};
 use protocol::{Owner, TaskId};
 use runtime::clock::Clock;
+use runtime::metric::Metrics;
 use serde_json::json;
 use weft_tests::wait::wait_until;
 use weft_tests::webhook::Receiver;
@@ -17,7 +18,14 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Whoever removes webhooks, so long after now.
 fn retire(lab: &Lab, after: Duration) -> Retire {
     let clock = Clock::fixed(Clock::system().now().after(after));
-    Retire { client: lab.mesh.client.clone(), clock, webhooks_kept: KEPT }
+    Retire {
+        client: lab.mesh.client.clone(),
+        clock,
+        metrics: Metrics::new("coordinator"),
+        tasks_kept: None,
+        webhooks_kept: KEPT,
+        read_model: None,
+    }
 }
 
 /// How many webhooks go in one round, so long after now.

@@ -182,7 +182,7 @@ fn fill_of(what: &str, bytes: u64, bytes_max: Option<u64>, unlimited: &str) -> F
         _ => return Finding::new("fill", Grade::Ok, found),
     };
     Finding::new("fill", grade, found)
-        .todo("raise the limit, or purge what is no longer needed; what is full refuses at once")
+        .todo("raise the limit, or let ended tasks go (coordinator.tasks_kept); what is full refuses at once")
 }
 
 pub(super) fn clock(server_ahead_ms: Option<i64>) -> Finding {

@@ -31,10 +31,6 @@ pub enum AuditScope {
     Off,
 }
 
-/// The shortest time that is taken for meant. The server wants more than the time that it remembers message ids for.
-const AGE_MIN: Duration = Duration::from_secs(60 * 60);
-/// The longest.
-const AGE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// The least that is taken for meant, in bytes.
 const BYTES_MIN: i64 = 1024 * 1024;
 
@@ -68,12 +64,7 @@ impl Faults {
             }
         };
         let raw: RawAudit = self.section(PLACE, table);
-        let age_max = raw.max_age.map_or(usual.age_max, |span| span.0);
-        if !age_max.is_zero() && !(AGE_MIN..=AGE_MAX).contains(&age_max) {
-            self.0.push(format!(
-                "{PLACE}.max_age: {age_max:?} is not between {AGE_MIN:?} and {AGE_MAX:?}; 0s keeps entries for ever"
-            ));
-        }
+        let age_max = self.kept(&format!("{PLACE}.max_age"), raw.max_age, usual.age_max);
         let bytes_max = raw.max_bytes.unwrap_or(usual.bytes_max);
         if bytes_max != -1 && bytes_max < BYTES_MIN {
             self.0.push(format!(

@@ -1,0 +1,52 @@
+//! The section of the coordinators.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::id::NodeName;
+use serde::Deserialize;
+
+use super::{Faults, Span};
+
+/// Settings of a coordinator.
+#[derive(Debug, Clone)]
+pub struct CoordinatorSection {
+    /// Its name; made up when there is none.
+    pub name: Option<NodeName>,
+    /// Where health and metrics are served.
+    pub http: Option<String>,
+    /// Server URLs for the system account; without them a crash is noticed by the lease alone.
+    pub system_servers: Option<String>,
+    /// A `.creds` file for the system account.
+    pub system_credentials: Option<PathBuf>,
+    /// The file of the read model; without it this coordinator keeps none.
+    pub read_model: Option<PathBuf>,
+    /// How long a task stays after its end; `None`: for ever.
+    pub tasks_kept: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawCoordinator {
+    name: Option<String>,
+    http: Option<String>,
+    system_servers: Option<String>,
+    system_credentials: Option<PathBuf>,
+    read_model: Option<PathBuf>,
+    tasks_kept: Option<Span>,
+}
+
+impl Faults {
+    pub(super) fn coordinator(&mut self, table: toml::Table) -> CoordinatorSection {
+        let raw: RawCoordinator = self.section("coordinator", table);
+        let kept = self.kept("coordinator.tasks_kept", raw.tasks_kept, Duration::ZERO);
+        CoordinatorSection {
+            name: self.name("coordinator.name", raw.name),
+            http: raw.http,
+            system_servers: raw.system_servers,
+            system_credentials: raw.system_credentials,
+            read_model: raw.read_model,
+            tasks_kept: Some(kept).filter(|kept| !kept.is_zero()),
+        }
+    }
+}
