@@ -22,7 +22,7 @@ use runtime::supervisor::{Backoff, JobFailed, Kind, Supervisor};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::retire::Retire;
+use crate::retire::{Retire, UnusedFiles};
 use crate::shell::agents::Agents;
 use crate::shell::board::Board;
 use crate::shell::care::Care;
@@ -274,6 +274,12 @@ impl Parts {
             read_model,
         };
         jobs.spawn("retire", Kind::Work, retire.serve(stop.clone()));
+        let files = UnusedFiles {
+            client: client.clone(),
+            kept: settings.coordinator.unused_files_kept,
+            metrics: metrics.clone(),
+        };
+        jobs.spawn("files", Kind::Work, files.serve(stop.clone()));
         let hint = Arc::new(Notify::new());
         let sweeping = poison::sweep(logs, client.clone(), Arc::clone(&hint), looked, stop.clone());
         jobs.spawn("poison", Kind::Work, sweeping);

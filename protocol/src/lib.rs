@@ -26,6 +26,7 @@ pub mod limits;
 pub mod log;
 pub mod message;
 pub mod need;
+pub mod object;
 pub mod query;
 pub mod retry;
 pub mod schema;

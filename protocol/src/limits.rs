@@ -29,6 +29,12 @@ pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 pub const INLINE_PART_BYTES_MAX: usize = 128 * 1024;
 /// One part fetched from or stored in the object store, in bytes.
 pub const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a file that nothing names stays after it was stored last, unless the settings say otherwise: a day for whoever
+/// brings files first and sends the message that names them later. Coordinators read the streams twice in that time.
+pub const UNUSED_FILES_KEPT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The shortest such time. Between a file's last piece and the message that names it, clients take longer than this only
+/// at a risk.
+pub const UNUSED_FILES_KEPT_MIN: Duration = Duration::from_secs(1);
 /// All parts that one attempt fetches from the object store, in bytes: a message of a few kilobytes can name hundreds of
 /// objects, and they are held in memory until the attempt ends.
 pub const OBJECTS_BYTES_MAX: usize = 128 * 1024 * 1024;

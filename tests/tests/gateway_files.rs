@@ -5,6 +5,9 @@
     reason = "helpers of tests fail the test that calls them"
 )]
 
+#[path = "gateway_files/unused.rs"]
+mod unused;
+
 use std::time::Duration;
 
 use gateway::auth::key::{hash_of, hex};

@@ -28,33 +28,31 @@ use weft_tests::wait::wait_until;
 use weft_tests::work::{SOON, output, submission};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mesh-process");
-const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn me() -> Owner {
     Owner::default()
 }
 
-/// Whoever removes tasks, at that time.
-fn retire(client: &Client, now: Timestamp) -> Retire {
+/// Whoever removes tasks.
+fn retire(client: &Client) -> Retire {
     Retire {
         client: client.clone(),
-        clock: Clock::fixed(now),
+        clock: Clock::system(),
         metrics: Metrics::new("coordinator"),
-        tasks_kept: Some(KEPT),
-        webhooks_kept: KEPT,
+        tasks_kept: None,
+        webhooks_kept: Duration::ZERO,
         read_model: None,
     }
 }
 
-/// So long after now.
-fn later(wait: Duration) -> Timestamp {
-    Clock::system().now().after(wait)
+/// How many logs go of tasks that ended before a time.
+async fn removed(mesh: &Mesh, before: Timestamp) -> usize {
+    retire(&mesh.client).tasks(&mut TaskPlaces::default(), before).await.unwrap()
 }
 
-/// How many logs go, at that time.
-async fn removed(mesh: &Mesh, now: Timestamp) -> usize {
-    retire(&mesh.client, now).tasks(&mut TaskPlaces::default()).await.unwrap()
+/// When everything has ended that has ended by now.
+fn later() -> Timestamp {
+    Clock::system().now().after(Duration::from_secs(60))
 }
 
 /// How many messages there are, by the first tokens of their subjects and the task or skill that follows.
@@ -99,6 +97,7 @@ async fn what_ended_long_ago_goes_and_what_goes_on_stays_whole() {
     let _node = mesh.node("n1").await;
     let echoes = |name: &str| json!({"act": "delegate", "name": name, "skill": "echo", "inputs": ["a", "b"]});
     let go = json!({"act": "signal", "name": "go"});
+    let before = Clock::system().now();
     let plain = mesh.submit("echo", json!("plain")).await;
     let once = mesh.client.submit(keyed("k")).await.unwrap().task;
     mesh.end_of(&once).await;
@@ -126,10 +125,10 @@ async fn what_ended_long_ago_goes_and_what_goes_on_stays_whole() {
     mesh.until_settled("play").await;
 
     let all = stored(&mesh).await;
-    assert_eq!(removed(&mesh, later(KEPT.checked_sub(DAY).unwrap())).await, 0, "before its time");
+    assert_eq!(removed(&mesh, before).await, 0, "before its time");
     assert_eq!(stored(&mesh).await, all);
     // Of the tree the two leaves as well.
-    assert_eq!(removed(&mesh, later(KEPT + DAY)).await, 8);
+    assert_eq!(removed(&mesh, later()).await, 8);
     let left = stored(&mesh).await;
     let leaves: Vec<&String> = left.keys().filter(|name| name.starts_with("log c-")).collect();
     assert_eq!(leaves.len(), 2, "the parent's two stay with it: {left:?}");
@@ -183,15 +182,16 @@ async fn a_removal_that_is_cut_short_anywhere_loses_nothing_that_is_kept() {
     }
     mesh.until_settled("echo").await;
 
-    let now = later(KEPT + DAY);
+    let now = later();
     let (began, mut cuts, mut places) = (Instant::now(), 0, TaskPlaces::default());
     // Each is dropped at another moment, as by a kill; a second coordinator goes on all the while.
     let mut patience = Duration::from_millis(1);
     loop {
         patience = patience.mul_f64(1.25);
-        let (one, other) = (retire(&mesh.client, now), retire(&mesh.client, now));
+        let (one, other) = (retire(&mesh.client), retire(&mesh.client));
         let mut fresh = TaskPlaces::default();
-        let both = async { tokio::join!(one.tasks(&mut places), other.tasks(&mut fresh)) };
+        let both =
+            async { tokio::join!(one.tasks(&mut places, now), other.tasks(&mut fresh, now)) };
         match timeout(patience, both).await {
             Ok((Ok(0), Ok(0))) => break,
             Ok((one, other)) => drop((one.unwrap(), other.unwrap())),
@@ -238,7 +238,7 @@ async fn a_copy_in_a_lane_does_not_outlive_its_log() {
     .await;
     mesh.client.submit(in_lane("k")).await.unwrap();
     mesh.until_settled("echo").await;
-    assert_eq!(removed(&mesh, between.after(KEPT)).await, 1);
+    assert_eq!(removed(&mesh, between).await, 1);
     assert!(mesh.entries(&first).await.is_empty());
     let next = mesh.client.submit(in_lane("other")).await.unwrap().task;
     assert_eq!(output(&mesh.end_of(&next).await), json!("once"));
@@ -271,9 +271,8 @@ async fn the_read_model_forgets_what_is_removed() {
     };
     assert_eq!((listed(None), listed(Some(TaskState::Completed))), ((7, 7), (6, 6)));
 
-    let retire =
-        Retire { read_model: Some(Arc::clone(&model)), ..retire(&mesh.client, later(KEPT + DAY)) };
-    assert_eq!(retire.tasks(&mut TaskPlaces::default()).await.unwrap(), 5);
+    let retire = Retire { read_model: Some(Arc::clone(&model)), ..retire(&mesh.client) };
+    assert_eq!(retire.tasks(&mut TaskPlaces::default(), later()).await.unwrap(), 5);
     assert_eq!((listed(None), listed(Some(TaskState::Completed))), ((2, 2), (1, 1)));
     jobs.shutdown();
 }

@@ -1,10 +1,11 @@
-//! Removes what nobody needs any more, after the time that the settings give it: tasks that have ended, and webhooks of
-//! such tasks.
+//! Removes what nobody needs any more, after the time that the settings give it: tasks that have ended, webhooks of
+//! such tasks, and files that nothing names.
 //!
 //! Every coordinator does it, each in its own time. Whatever is removed is named by the sequence it was seen at, so that
-//! two of them do no more than one, and what was written anew meanwhile stays. A round has a bound; the next one goes on
-//! behind it.
+//! two of them do no more than one, and what was written anew meanwhile stays. A round about tasks or webhooks has a bound; the
+//! next one goes on behind it. One about files reads the streams, and is rare.
 
+mod files;
 mod standing;
 mod tasks;
 mod walk;
@@ -21,18 +22,19 @@ use runtime::clock::Clock;
 use runtime::metric::Metrics;
 use tokio_util::sync::CancellationToken;
 
+pub use files::{Reading, UnusedFiles};
 pub use tasks::TaskPlaces;
 pub use webhooks::WebhookPlace;
 
 /// From the end of a round to the next one.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// Removes what is over its time.
+/// Removes tasks and webhooks that are over their time.
 #[derive(Clone)]
 pub struct Retire {
     /// Reads and writes.
     pub client: Client,
-    /// Says how old something is.
+    /// Says how old a webhook is.
     pub clock: Clock,
     /// Counts what was removed.
     pub metrics: Metrics,
@@ -62,14 +64,14 @@ impl Retire {
 
     async fn round(&self, (webhooks, tasks): &mut (WebhookPlace, TaskPlaces)) {
         say("webhooks of ended tasks", self.webhooks(webhooks).await);
-        say("tasks that ended long ago", self.tasks(tasks).await);
+        say("tasks that ended long ago", self.old_tasks(tasks).await);
     }
+}
 
-    /// What was stored before this has been kept so long.
-    fn before(&self, kept: Duration) -> Timestamp {
-        let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(self.clock.now().millis().saturating_sub(kept))
-    }
+/// What was stored before this has been kept so long.
+fn before(now: Timestamp, kept: Duration) -> Timestamp {
+    let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.millis().saturating_sub(kept))
 }
 
 fn say(what: &str, looked: Result<usize, ReadError>) {

@@ -14,9 +14,9 @@ use protocol::submission::{Envelope, Queue};
 use protocol::topology::{CARE_CONSUMER, Names};
 use runtime::bus::{Bus, ReadError, StoredMessage};
 
-use super::Retire;
 use super::standing::{ASK_AHEAD, Standing, Task};
 use super::walk::{Cut, Walk};
+use super::{Retire, before};
 
 /// Where the next round begins.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,13 +65,24 @@ fn about(bus: &Bus) -> [About; 5] {
 }
 
 impl Retire {
-    /// One round. Returns how many logs were removed.
+    /// One round about the tasks that are over their time, by the server's clock: one that is wrong here removes nothing
+    /// early.
+    pub(super) async fn old_tasks(&self, places: &mut TaskPlaces) -> Result<usize, ReadError> {
+        let Some(kept) = self.tasks_kept else { return Ok(0) };
+        let bus = self.client.bus();
+        let now = bus.stream_clock(&bus.names().log).await?;
+        self.tasks(places, before(now, kept)).await
+    }
+
+    /// One round about the tasks that ended before a time. Returns how many logs were removed.
     ///
     /// # Errors
     /// When a stream cannot be read; the next round begins at the same place.
-    pub async fn tasks(&self, places: &mut TaskPlaces) -> Result<usize, ReadError> {
-        let Some(kept) = self.tasks_kept else { return Ok(0) };
-        let before = self.before(kept);
+    pub async fn tasks(
+        &self,
+        places: &mut TaskPlaces,
+        before: Timestamp,
+    ) -> Result<usize, ReadError> {
         let bus = self.client.bus();
         for (about, place) in about(bus).iter().zip(&mut places.about) {
             let mut walk = Walk::new(bus, (&about.stream, &about.filter), before, place);

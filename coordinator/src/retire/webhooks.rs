@@ -10,7 +10,7 @@ use protocol::{Owner, TaskId, Timestamp};
 use runtime::bus::{ReadError, StoredMessage};
 use serde_json::Value;
 
-use super::Retire;
+use super::{Retire, before};
 
 /// Webhooks looked at in one round.
 const ROUND: usize = 1_000;
@@ -39,7 +39,7 @@ impl Retire {
         let bus = self.client.bus();
         let bucket = &bus.names().push;
         let (stream, filter) = (format!("KV_{bucket}"), format!("$KV.{bucket}.*.*.*"));
-        let before = self.before(self.webhooks_kept);
+        let before = before(self.clock.now(), self.webhooks_kept);
         let (mut old, mut is_full) = (Vec::new(), false);
         let look = |message: StoredMessage| {
             is_full = old.len() >= ROUND;

@@ -110,10 +110,11 @@ impl Files {
         })
     }
 
-    /// Lets the parts of a client's message in: addresses of files become references again.
+    /// Lets the parts of a client's message in: addresses of files become references again, and the files stay for
+    /// another while, in which the message has to be stored.
     ///
     /// # Errors
-    /// When one refers to a file that the caller was never shown.
+    /// When one refers to a file that the caller was never shown, or that is gone; when the store does not answer.
     pub async fn let_in(&self, owner: &Owner, parts: &mut [Part]) -> Result<(), Error> {
         if !parts.iter().any(|part| matches!(part.content, Content::Url(_))) {
             return Ok(());
@@ -121,12 +122,21 @@ impl Files {
         let links = self.links().await?;
         let mut wrong = Vec::new();
         for (part, at) in parts.iter_mut().zip(0..) {
-            if let Err(error) = links.let_in(owner, part) {
-                let field = format!("message.parts[{at}].url");
-                wrong.push(Violation { field, description: error.to_string() });
-            }
+            let description = match links.let_in(owner, part) {
+                Err(error) => error.to_string(),
+                Ok(()) if self.is_gone(part).await? => "names a file that is gone".to_owned(),
+                Ok(()) => continue,
+            };
+            wrong.push(Violation { field: format!("message.parts[{at}].url"), description });
         }
         if wrong.is_empty() { Ok(()) } else { Err(Error::InvalidParams(wrong)) }
+    }
+
+    /// Whether a part refers to a file that is not there any more; one that is stays for another while.
+    async fn is_gone(&self, part: &Part) -> Result<bool, Error> {
+        let Some(object) = part.object() else { return Ok(false) };
+        let renewed = self.0.bus.renew_file(object).await;
+        renewed.map(|found| found.is_none()).map_err(|error| Error::Unavailable(error.to_string()))
     }
 }
 

@@ -14,7 +14,7 @@ use protocol::header::Headers;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Bus, Outgoing, REQUEST_TIMEOUT, ReadError, StoreError};
+use super::{Bus, Outgoing, REQUEST_TIMEOUT, ReadError, StoreError, StoredMessage};
 
 /// Bytes of one piece, as the client library cuts them.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -52,11 +52,11 @@ pub struct FileFacts {
 
 /// An object's description, as the object store of NATS has it.
 #[derive(Serialize, Deserialize)]
-struct Meta {
-    name: String,
+pub(super) struct Meta {
+    pub(super) name: String,
     bucket: String,
     #[serde(default)]
-    nuid: String,
+    pub(super) nuid: String,
     #[serde(default)]
     size: u64,
     #[serde(default)]
@@ -64,9 +64,9 @@ struct Meta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mtime: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    digest: Option<String>,
+    pub(super) digest: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    deleted: bool,
+    pub(super) deleted: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     options: Option<MetaOptions>,
 }
@@ -77,8 +77,18 @@ struct MetaOptions {
     max_chunk_size: Option<usize>,
 }
 
-fn meta_subject(bucket: &str, name: &str) -> String {
+pub(super) fn meta_subject(bucket: &str, name: &str) -> String {
     format!("$O.{bucket}.M.{}", URL_SAFE.encode(name))
+}
+
+/// What a description says of the hash of an object's bytes.
+pub(super) fn digest(hash: &[u8]) -> String {
+    format!("SHA-256={}", URL_SAFE.encode(hash))
+}
+
+/// A description stands in the place of the one before it.
+fn only_the_last() -> Headers {
+    Headers::new().with("Nats-Rollup", "sub")
 }
 
 impl Bus {
@@ -87,6 +97,31 @@ impl Bus {
     /// # Errors
     /// When the store cannot be read.
     pub async fn file(&self, name: &str) -> Result<Option<FileFacts>, FileError> {
+        Ok(self.described(name).await?.map(|(facts, _)| facts))
+    }
+
+    /// Makes an object as new as one that is stored now, and says what is known of it; `None` when there is none of this
+    /// name. Whoever stores a message that names an object calls this before, unless the object was stored for it: one
+    /// that has lain for long may be removed ([`Bus::remove_file`]).
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn renew_file(&self, name: &str) -> Result<Option<FileFacts>, FileError> {
+        let Some((facts, stored)) = self.described(name).await? else { return Ok(None) };
+        let message = Outgoing {
+            expected_last: Some(stored.sequence),
+            ..Outgoing::new(stored.subject, only_the_last(), stored.payload)
+        };
+        match self.store(message).await {
+            Ok(_) => Ok(Some(facts)),
+            // Since the look above somebody else has stored it or removed it.
+            Err(StoreError::Fenced) => self.file(name).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An object's description, read and as it is stored.
+    async fn described(&self, name: &str) -> Result<Option<(FileFacts, StoredMessage)>, FileError> {
         let bucket = &self.names().artifacts;
         let stream = format!("OBJ_{bucket}");
         let Some(stored) = self.last_from_leader(&stream, &meta_subject(bucket, name)).await?
@@ -101,7 +136,7 @@ impl Bus {
             size: meta.size,
             pieces: format!("$O.{bucket}.C.{}", meta.nuid),
         };
-        Ok((!meta.deleted).then_some(facts))
+        Ok((!meta.deleted).then_some((facts, stored)))
     }
 
     /// Reads `length` bytes of an object from `start` on.
@@ -236,12 +271,14 @@ impl FileWriter {
         if !self.gathered.is_empty() {
             self.store().await?;
         }
-        let digest = std::mem::take(&mut self.hash).finalize();
-        let name = digest.iter().fold(String::new(), |mut text, byte| {
+        let hash = std::mem::take(&mut self.hash).finalize();
+        let name = hash.iter().fold(String::new(), |mut text, byte| {
             text.push_str(&format!("{byte:02x}"));
             text
         });
-        if let Some(known) = self.bus.file(&name).await?.filter(|known| known.size == self.size) {
+        if let Some(known) =
+            self.bus.renew_file(&name).await?.filter(|known| known.size == self.size)
+        {
             self.give_up().await;
             return Ok(known);
         }
@@ -253,15 +290,14 @@ impl FileWriter {
             size: self.size,
             chunks: self.pieces,
             mtime: Some(at.to_string()),
-            digest: Some(format!("SHA-256={}", URL_SAFE.encode(digest))),
+            digest: Some(digest(&hash)),
             deleted: false,
             options: Some(MetaOptions { max_chunk_size: Some(PIECE_BYTES) }),
         };
         let body = serde_json::to_vec(&meta)
             .map_err(|error| FileError::Broken { name: name.clone(), reason: error.to_string() })?;
-        let headers = Headers::new().with("Nats-Rollup", "sub");
         let subject = meta_subject(&bucket, &name);
-        self.bus.store(Outgoing::new(subject, headers, body.into())).await?;
+        self.bus.store(Outgoing::new(subject, only_the_last(), body.into())).await?;
         Ok(FileFacts { name, size: self.size, pieces: self.subject() })
     }
 

@@ -5,7 +5,7 @@ use protocol::limits::OBJECT_BYTES_MAX;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 
-use super::Bus;
+use super::{Bus, FileError};
 
 /// Why the object store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,8 @@ impl ObjectError {
 }
 
 impl Bus {
-    /// Stores bytes under the hash of their content; the same bytes are stored once.
+    /// Stores bytes under the hash of their content; the same bytes are stored once, and are as new as if they had been
+    /// stored now.
     ///
     /// # Errors
     /// See [`ObjectError`].
@@ -58,15 +59,18 @@ impl Bus {
             text.push_str(&format!("{byte:02x}"));
             text
         });
+        match self.renew_file(&name).await {
+            Ok(Some(known)) if known.size == bytes.len() as u64 => return Ok(name),
+            // A description that cannot be read is written anew.
+            Ok(_) | Err(FileError::Broken { .. }) => {}
+            Err(error) => return Err(fail(error.to_string())),
+        }
         let bucket = &self.shared.names.artifacts;
         let store = self
             .jetstream
             .get_object_store(bucket)
             .await
             .map_err(|error| fail(error.to_string()))?;
-        if store.info(&name).await.is_ok_and(|info| !info.deleted && info.size == bytes.len()) {
-            return Ok(name);
-        }
         let mut reader: &[u8] = &bytes;
         store.put(name.as_str(), &mut reader).await.map_err(|error| fail(error.to_string()))?;
         Ok(name)

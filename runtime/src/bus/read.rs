@@ -235,7 +235,8 @@ impl Bus {
             .map_err(|error| self.read_error(stream, &subject, &error.to_string()))
     }
 
-    /// Removes the messages of a subject up to a sequence, that one included; what was stored behind it stays.
+    /// Removes the messages of a subject up to a sequence, that one included; what was stored behind it stays. Returns how
+    /// many there were.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -244,7 +245,7 @@ impl Bus {
         stream: &str,
         subject: &str,
         sequence: u64,
-    ) -> Result<(), ReadError> {
+    ) -> Result<u64, ReadError> {
         let purge = format!("$JS.API.STREAM.PURGE.{stream}");
         let body = serde_json::json!({"filter": subject, "seq": sequence.saturating_add(1)});
         let answer = self
@@ -254,7 +255,9 @@ impl Bus {
         let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap_or_default();
         let said = answer.pointer("/error/description").and_then(serde_json::Value::as_str);
         match (answer.get("success"), said) {
-            (Some(serde_json::Value::Bool(true)), None) => Ok(()),
+            (Some(serde_json::Value::Bool(true)), None) => {
+                Ok(answer.get("purged").and_then(serde_json::Value::as_u64).unwrap_or_default())
+            }
             (_, said) => Err(self.read_error(stream, &purge, said.unwrap_or("no answer"))),
         }
     }
@@ -331,6 +334,16 @@ impl Bus {
         self.stream_info(stream).await.map(|info| info.created)
     }
 
+    /// What a stream's leader says what time it is: the clock that the times of its messages are from.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn stream_clock(&self, stream: &str) -> Result<Timestamp, ReadError> {
+        let info = self.stream_info(stream).await?;
+        Timestamp::parse(&info.ts)
+            .map_err(|error| self.read_error(stream, "$JS.API.STREAM.INFO", &error.to_string()))
+    }
+
     async fn stream_info(&self, stream: &str) -> Result<Info, ReadError> {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let answer = self
@@ -347,6 +360,7 @@ impl Bus {
 struct Info {
     created: String,
     state: StreamState,
+    ts: String,
 }
 
 /// What a stream holds.

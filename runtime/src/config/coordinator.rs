@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use protocol::id::NodeName;
+use protocol::limits::{UNUSED_FILES_KEPT_DEFAULT, UNUSED_FILES_KEPT_MIN};
 use serde::Deserialize;
 
-use super::{Faults, Span};
+use super::{Faults, SPAN_MAX, Span};
 
 /// Settings of a coordinator.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct CoordinatorSection {
     pub read_model: Option<PathBuf>,
     /// How long a task stays after its end; `None`: for ever.
     pub tasks_kept: Option<Duration>,
+    /// How long a file that nothing names stays after it was stored last.
+    pub unused_files_kept: Duration,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -34,6 +37,7 @@ struct RawCoordinator {
     system_credentials: Option<PathBuf>,
     read_model: Option<PathBuf>,
     tasks_kept: Option<Span>,
+    unused_files_kept: Option<Span>,
 }
 
 impl Faults {
@@ -47,6 +51,12 @@ impl Faults {
             system_credentials: raw.system_credentials,
             read_model: raw.read_model,
             tasks_kept: Some(kept).filter(|kept| !kept.is_zero()),
+            unused_files_kept: self.span(
+                "coordinator.unused_files_kept",
+                raw.unused_files_kept,
+                UNUSED_FILES_KEPT_DEFAULT,
+                (UNUSED_FILES_KEPT_MIN, SPAN_MAX),
+            ),
         }
     }
 }

@@ -136,6 +136,7 @@ group! {
         sweeps: Counter = Counter::default, "weft_coordinator_sweeps", "Sweeps over all open tasks";
         sweep_results: Family<SweepLabel, Counter> = Family::default, "weft_coordinator_swept_tasks", "Tasks that a sweep looked at, by result";
         retired: Counter = Counter::default, "weft_coordinator_tasks_retired", "Logs removed, so long after the ends of their tasks as the settings say";
+        files_removed: Counter = Counter::default, "weft_coordinator_files_removed", "Files removed because nothing named them";
     }
 }
 
