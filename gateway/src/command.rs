@@ -26,7 +26,7 @@ impl WorkError for RoleError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Connect(_) => exit::CANNOT_CONNECT,
-            Self::Gate(_) | Self::Tls(_) => exit::USAGE,
+            Self::Gate(_) | Self::Tls(_) | Self::SealKey(_) => exit::USAGE,
             Self::Http(_) | Self::Listen(_) | Self::SignKey(_) | Self::Failed(_) => exit::FAILURE,
         }
     }

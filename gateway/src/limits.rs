@@ -108,6 +108,8 @@ pub const PUSH_CONNECT_MAX: Duration = Duration::from_secs(5);
 pub const PUSH_ANSWER_BYTES_MAX: usize = 4 * 1024;
 /// How long a job rests when the bus does not let it go on.
 pub const PUSH_REST: Duration = Duration::from_secs(1);
+/// How long a job rests when the gateway that holds it does not have the key of its webhook. Others may have it then.
+pub const PUSH_KEYLESS_REST: Duration = Duration::from_secs(5);
 /// Public cards that are kept ready. Who asks under many host names makes them anew each time, and fills no memory.
 pub const CARDS_KEPT_MAX: usize = 256;
 /// Characters of a file's name in its address.

@@ -24,6 +24,7 @@ use crate::core::agents::Agents;
 use crate::core::hub::Hub;
 use crate::doors::{self, Doors};
 use crate::limits::LAST_WORDS;
+use crate::push::seal::{SealKeyError, Seals};
 use crate::serve::tls::{Tls, TlsError};
 use crate::serve::{self, ListenError, Listener, Serving};
 
@@ -69,6 +70,9 @@ pub enum RoleError {
     /// Cards cannot be signed.
     #[error(transparent)]
     SignKey(#[from] crate::cards::SignKeyError),
+    /// Webhooks cannot be sealed.
+    #[error(transparent)]
+    SealKey(#[from] SealKeyError),
     /// Who may come in is not settled.
     #[error(transparent)]
     Gate(#[from] GateError),
@@ -99,6 +103,7 @@ pub async fn run(
     let jobs = Supervisor::new(metrics.clone());
     let health = Health::new();
     let grace = section.limits.grace;
+    let seals = open_seals(&section)?;
     let front = Front::open(&section, listen).await?;
     let bus = tokio::select! {
         bus = Bus::connect_patiently(bus) => bus?,
@@ -129,6 +134,7 @@ pub async fn run(
         cards,
         hub: Hub::new(client.clone(), jobs.clone()),
         agents: Agents::new(client.clone(), jobs.clone()),
+        seals,
         client,
         clock: Clock::system(),
         settings: section,
@@ -211,6 +217,21 @@ fn hurry(
             () = quiet.cancelled() => {}
         }
     }
+}
+
+/// The keys that webhooks are sealed under.
+fn open_seals(section: &GatewaySection) -> Result<Seals, SealKeyError> {
+    let seals = Seals::open(&section.push.seal_keys)?;
+    let names = seals.names().collect::<Vec<_>>().join(" ");
+    if !names.is_empty() {
+        tracing::info!(names, "webhooks are sealed, under the first of these keys");
+    } else if !section.push.allow_local {
+        // A gateway that calls local addresses is one to try things with.
+        tracing::warn!(
+            "webhooks are stored with their credentials in the clear: there is no gateway.push.seal_keys"
+        );
+    }
+    Ok(seals)
 }
 
 /// Listens at the first address that nobody has.

@@ -7,6 +7,8 @@
 
 #[path = "gateway_push/retire.rs"]
 mod retire;
+#[path = "gateway_push/seal.rs"]
+mod seal;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -18,6 +18,8 @@ const WAYS_IN: &str =
     "`weft gateway key` makes an API key; docs/gateway-security.md has the other ways";
 const TLS: &str = "gateway.tls takes a certificate chain and its key, both in PEM";
 const SIGN_KEY: &str = "gateway.sign.key takes a PKCS#8 PEM file of an Ed25519 or a P-256 key: docs/gateway.md says how to make one";
+const SEAL_KEY: &str =
+    "openssl rand -hex 32 makes a key: docs/gateway-security.md, \"Webhooks at rest\"";
 const AGENTS: &str = "examples/weft.toml shows an agent of each kind";
 const SCHEMA: &str =
     "correct input_schema or output_schema: JSON Schema 2020-12 without references to other files";
@@ -86,6 +88,7 @@ impl Advised for GatewayError {
             Self::Gate(_) => failure.todo(WAYS_IN),
             Self::Tls(_) => failure.todo(TLS),
             Self::SignKey(_) => failure.todo(SIGN_KEY),
+            Self::SealKey(_) => failure.todo(SEAL_KEY),
             Self::Failed(_) => failure.todo(RESTART),
         }
     }

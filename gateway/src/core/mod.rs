@@ -54,6 +54,8 @@ pub struct Core {
     pub metrics: Metrics,
     /// Makes agent cards.
     pub cards: crate::cards::Cards,
+    /// Seals what webhooks hold of secrets.
+    pub seals: crate::push::seal::Seals,
     /// Makes and reads addresses of files.
     pub files: crate::files::Files,
     /// Starts jobs.

@@ -3,7 +3,7 @@
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::record::Record;
+use super::record::Secrets;
 use crate::a2a::VERSION;
 use crate::core::events::Cursor;
 
@@ -16,7 +16,7 @@ const A2A_VERSION: HeaderName = HeaderName::from_static("a2a-version");
 const IDEMPOTENCY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The headers that tell an event to a webhook. `key` is that of its value.
-pub(super) fn head(key: &str, record: &Record, cursor: Cursor) -> HeaderMap {
+pub(super) fn head(key: &str, secrets: &Secrets, cursor: Cursor) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/a2a+json"));
     headers
@@ -30,11 +30,11 @@ pub(super) fn head(key: &str, record: &Record, cursor: Cursor) -> HeaderMap {
         }
     };
     put(IDEMPOTENCY, &format!("{key}.{cursor}"), false);
-    if let Some(token) = &record.token {
+    if let Some(token) = &secrets.token {
         put(TOKEN_OLD, token, true);
         put(TOKEN, token, true);
     }
-    if let Some(how) = &record.authentication
+    if let Some(how) = &secrets.authentication
         && let Some(credentials) = how.credentials.as_deref().filter(|text| !text.is_empty())
     {
         put(AUTHORIZATION, &format!("{} {credentials}", how.scheme), true);
@@ -49,31 +49,23 @@ pub(super) fn fits(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use protocol::Timestamp;
-
     use super::*;
     use crate::a2a::request::AuthenticationInfo;
-    use crate::push::record::Progress;
 
-    fn record() -> Record {
-        Record {
-            id: "hook".to_owned(),
-            job: "j".to_owned(),
+    fn secrets() -> Secrets {
+        Secrets {
             url: "https://example.com".to_owned(),
             token: Some("token-1".to_owned()),
             authentication: Some(AuthenticationInfo {
                 scheme: "Bearer".to_owned(),
                 credentials: Some("secret".to_owned()),
             }),
-            tenant: None,
-            created_at: Timestamp::from_millis(0),
-            progress: Progress::default(),
         }
     }
 
     #[test]
     fn both_token_headers_and_the_credentials_are_sent_and_not_shown() {
-        let headers = head("o.s1.hook", &record(), Cursor { generation: 4, index: 1 });
+        let headers = head("o.s1.hook", &secrets(), Cursor { generation: 4, index: 1 });
         for (name, value) in [
             ("content-type", "application/a2a+json"),
             ("a2a-version", "1.0"),
@@ -90,11 +82,11 @@ mod tests {
 
     #[test]
     fn a_scheme_without_credentials_is_no_authorization() {
-        let mut record = record();
-        record.authentication =
+        let mut secrets = secrets();
+        secrets.authentication =
             Some(AuthenticationInfo { scheme: "Bearer".into(), credentials: None });
-        record.token = None;
-        let headers = head("k", &record, Cursor::default());
+        secrets.token = None;
+        let headers = head("k", &secrets, Cursor::default());
         for name in ["authorization", "x-a2a-notification-token", "a2a-notification-token"] {
             assert!(!headers.contains_key(name), "{name}");
         }

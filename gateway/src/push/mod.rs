@@ -4,6 +4,7 @@
 //! has been told; the job is held by one gateway at a time, which follows the task and makes the calls. Everything that
 //! a gateway knows about a webhook beyond that can be lost with it.
 
+pub mod census;
 mod check;
 mod circuit;
 pub mod guard;
@@ -11,6 +12,7 @@ mod head;
 mod pace;
 mod post;
 pub mod record;
+pub mod seal;
 mod tell;
 mod worker;
 
@@ -25,7 +27,7 @@ pub use self::worker::serve;
 
 use self::check::Page;
 use self::guard::Target;
-use self::record::{Progress, Record, key};
+use self::record::{Progress, Record, Secrets, key};
 use crate::a2a::error::Error;
 use crate::a2a::request::{ListPushConfigsRequest, PushConfig, PushConfigRequest};
 use crate::a2a::response::ListPushConfigsResponse;
@@ -128,12 +130,16 @@ impl Core {
         let id = config.id.filter(|id| !id.is_empty());
         let id = id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let key = key(owner, task, &id);
-        let record = Record {
-            id,
-            job: uuid::Uuid::new_v4().to_string(),
+        let secrets = Secrets {
             url: config.url,
             token: config.token.filter(|token| !token.is_empty()),
             authentication: config.authentication,
+        };
+        let kept = self.seals.seal(&key, &secrets);
+        let record = Record {
+            id,
+            job: uuid::Uuid::new_v4().to_string(),
+            kept: kept.map_err(|error| Error::Internal(error.to_string()))?,
             tenant: config.tenant.filter(|tenant| !tenant.is_empty()),
             created_at: self.clock.now(),
             progress: Progress { cursor: (from, u32::MAX), ..Progress::default() },
@@ -145,7 +151,7 @@ impl Core {
         let subject = bus.subjects().push(owner, task, &record::token(&record.id));
         let job = Bytes::from(record.job.clone());
         bus.store(Outgoing::new(subject, Headers::new(), job)).await.map_err(|e| not_stored(&e))?;
-        Ok(record.config(task))
+        Ok(record.config(task, secrets))
     }
 
     /// `GetTaskPushNotificationConfig`.
@@ -161,13 +167,13 @@ impl Core {
         let PushConfigRequest { task_id, id, .. } = request;
         check::ids(&task_id, &id)?;
         let (owner, task, _) = self.push_task(call, &task_id).await?;
-        let bus = self.client.bus();
-        let found = bus.key(&bus.names().push, &key(&owner, &task, &id)).await;
+        let (bus, key) = (self.client.bus(), key(&owner, &task, &id));
+        let found = bus.key(&bus.names().push, &key).await;
         let found = found.map_err(|error| not_read(&error))?;
         let record = found.and_then(|found| read(&found));
         // A2A has no error of its own for it.
         let missing = || Error::TaskNotFound(format!("{task}/pushNotificationConfigs/{id}"));
-        Ok(record.ok_or_else(missing)?.config(&task))
+        self.push_config(&task, &key, &record.ok_or_else(missing)?)
     }
 
     /// `ListTaskPushNotificationConfigs`.
@@ -189,10 +195,18 @@ impl Core {
         let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
         let (range, next_page_token) = page.cut(&keys);
         let configs = found.get(range).unwrap_or_default();
-        Ok(ListPushConfigsResponse {
-            configs: configs.iter().map(|(_, record)| record.config(&task)).collect(),
-            next_page_token,
-        })
+        let config = |(key, record): &(String, Record)| self.push_config(&task, key, record);
+        let configs = configs.iter().map(config).collect::<Result<_, _>>()?;
+        Ok(ListPushConfigsResponse { configs, next_page_token })
+    }
+
+    /// A webhook as its client made it.
+    fn push_config(&self, task: &TaskId, key: &str, record: &Record) -> Result<PushConfig, Error> {
+        let secrets = self.seals.unseal(key, &record.kept);
+        let secrets = secrets.map_err(|error| {
+            Error::Unavailable(format!("webhook {} cannot be read: {error}", record.id))
+        })?;
+        Ok(record.config(task, secrets))
     }
 
     /// `DeleteTaskPushNotificationConfig`. A second time changes nothing.
@@ -220,13 +234,17 @@ impl Core {
         call.may(Operation::Push, None)?;
         let (owner, task, _) = self.push_task(call, task).await?;
         let found = self.push_records(&owner, &task).await?;
-        let status = |(_, record): (String, Record)| PushStatus {
-            endpoint: Target::parse(&record.url, true)
-                .map_or_else(|_| String::new(), |target| target.endpoint()),
-            id: record.id,
-            task_id: task.to_string(),
-            created_at: record.created_at,
-            progress: record.progress,
+        let status = |(key, record): (String, Record)| {
+            let Record { id, kept, created_at, mut progress, .. } = record;
+            let target = match self.seals.unseal(&key, &kept) {
+                Ok(secrets) => Target::parse(&secrets.url, true).ok(),
+                Err(error) => {
+                    progress.outcome = Some(error.to_string());
+                    None
+                }
+            };
+            let endpoint = target.map(|target| target.endpoint()).unwrap_or_default();
+            PushStatus { id, task_id: task.to_string(), endpoint, created_at, progress }
         };
         Ok(found.into_iter().map(status).collect())
     }

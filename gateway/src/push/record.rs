@@ -1,13 +1,14 @@
 //! What is kept of a webhook: what the client asked for, how far it has been told, and how its endpoint does.
 //!
 //! One value in the bucket of webhooks, which whoever tells it writes by compare-and-set: that is all a gateway needs
-//! to go on where another one was killed. The value holds the client's credentials, so none of this has a `Debug`.
+//! to go on where another one was killed. The value may hold the client's credentials, so none of this has a `Debug`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use protocol::{Owner, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::seal::Sealed;
 use crate::a2a::request::{AuthenticationInfo, PushConfig};
 use crate::core::events::Cursor;
 
@@ -19,6 +20,21 @@ pub struct Record {
     pub id: String,
     /// The job that tells it; one that was made for an earlier webhook of this id has another.
     pub job: String,
+    /// What nobody else is to know.
+    #[serde(flatten)]
+    pub kept: Kept,
+    /// The tenant as the client named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// How far it has been told.
+    pub progress: Progress,
+}
+
+/// What only its client and the gateways are to know of a webhook. The URL may hold a key as well.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Secrets {
     /// Where to.
     pub url: String,
     /// Sent along.
@@ -27,13 +43,19 @@ pub struct Record {
     /// Becomes `Authorization`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authentication: Option<AuthenticationInfo>,
-    /// The tenant as the client named it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// How far it has been told.
-    pub progress: Progress,
+}
+
+/// How it is kept.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Kept {
+    /// Under a key of the settings.
+    Sealed {
+        /// What is sealed.
+        sealed: Sealed,
+    },
+    /// In the clear: there was no key.
+    Open(Secrets),
 }
 
 /// How far a webhook has been told.
@@ -84,7 +106,7 @@ pub struct PushStatus {
     pub id: String,
     /// The task.
     pub task_id: String,
-    /// Host and port: the rest of the URL may hold a secret.
+    /// Host and port: the rest of the URL may hold a secret. Empty where it cannot be opened.
     pub endpoint: String,
     /// When it was made.
     pub created_at: Timestamp,
@@ -130,14 +152,14 @@ impl Progress {
 impl Record {
     /// As clients see it.
     #[must_use]
-    pub fn config(&self, task: &TaskId) -> PushConfig {
+    pub fn config(&self, task: &TaskId, secrets: Secrets) -> PushConfig {
         PushConfig {
             tenant: self.tenant.clone(),
             id: Some(self.id.clone()),
             task_id: Some(task.to_string()),
-            url: self.url.clone(),
-            token: self.token.clone(),
-            authentication: self.authentication.clone(),
+            url: secrets.url,
+            token: secrets.token,
+            authentication: secrets.authentication,
         }
     }
 }

@@ -13,17 +13,18 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::circuit::Circuits;
-use super::guard::{Refused, Target};
+use super::guard::Target;
 use super::head::head;
 use super::pace::{retry_after, wait_after};
 use super::post::{Answer, Post};
-use super::record::{PushState, Record};
+use super::record::{PushState, Record, Secrets};
+use super::seal::SealError;
 use crate::a2a::error::Error;
 use crate::core::Core;
 use crate::core::StreamEvent;
 use crate::core::events::{Cursor, Narrator};
 use crate::files::Viewer;
-use crate::limits::PUSH_REST;
+use crate::limits::{PUSH_KEYLESS_REST, PUSH_REST};
 
 /// What is told to whom.
 pub(super) struct Job {
@@ -46,6 +47,8 @@ pub(super) enum Told {
     Later(Duration),
     /// Another gateway does it.
     Elsewhere,
+    /// Another gateway may be able to do it.
+    NotHere,
 }
 
 /// Tells webhooks.
@@ -59,12 +62,13 @@ pub(super) struct Tell {
 struct Hold {
     record: Record,
     revision: u64,
-    target: Result<Target, Refused>,
+    /// How it is called, or why it cannot be.
+    call: Result<(Target, Secrets), String>,
 }
 
 impl Hold {
     fn endpoint(&self) -> String {
-        self.target.as_ref().map_or_else(|_| String::new(), Target::endpoint)
+        self.call.as_ref().map_or_else(|_| String::new(), |(target, _)| target.endpoint())
     }
 }
 
@@ -143,11 +147,27 @@ impl Tell {
         if record.job != job.name || record.progress.state != PushState::Active {
             return Err(Told::All);
         }
-        let target = Target::parse(&record.url, self.core.settings.push.allow_local);
-        Ok(Hold { record, revision, target })
+        let call = match self.core.seals.unseal(&job.key, &record.kept) {
+            Ok(secrets) => Target::parse(&secrets.url, self.core.settings.push.allow_local)
+                .map(|target| (target, secrets))
+                .map_err(|refused| refused.to_string()),
+            Err(error @ SealError::NoKey(_)) => {
+                tracing::error!(key = job.key, reason = %error, "webhook put off");
+                sleep(PUSH_KEYLESS_REST).await;
+                return Err(Told::NotHere);
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(Hold { record, revision, call })
     }
 
     async fn write(&self, job: &Job, hold: &mut Hold) -> Result<(), Told> {
+        if let Ok((_, secrets)) = &hold.call
+            && !self.core.seals.is_current(&hold.record.kept)
+            && let Ok(kept) = self.core.seals.seal(&job.key, secrets)
+        {
+            hold.record.kept = kept;
+        }
         let Ok(value) = serde_json::to_vec(&hold.record) else { return Err(Told::All) };
         let bucket = &self.bus().names().push;
         match self.bus().set_key(bucket, &job.key, value.into(), hold.revision).await {
@@ -181,10 +201,10 @@ impl Tell {
         let body = bytes::Bytes::from(body);
         loop {
             self.rest(job, hold).await?;
-            let target = match &hold.target {
-                Ok(target) => target.clone(),
-                Err(refused) => {
-                    let reason = refused.to_string();
+            let (target, headers) = match &hold.call {
+                Ok((target, secrets)) => (target.clone(), head(&job.key, secrets, cursor)),
+                Err(reason) => {
+                    let reason = reason.clone();
                     return Err(self.disable(job, hold, reason).await);
                 }
             };
@@ -198,7 +218,6 @@ impl Tell {
                 }
                 permit = self.circuits.enter(&endpoint) => permit,
             };
-            let headers = head(&job.key, &hold.record, cursor);
             let answer = self.post.send(&target, headers, body.clone()).await;
             let asked = match &answer {
                 Answer::Status(_, Some(text)) => retry_after(text, self.now()),

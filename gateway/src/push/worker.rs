@@ -4,7 +4,7 @@
 //! hub and of its webhook over the bucket, and one loop renews the leases of all jobs. When a gateway dies, its leases
 //! run out and the others go on behind what is written in each webhook's value.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -36,6 +36,8 @@ pub fn serve(core: &Arc<Core>) {
         tell,
         held: DashMap::new(),
         looks: DashMap::new(),
+        not_here: Mutex::default(),
+        step_back: Notify::new(),
         many: core.jobs.many("push job"),
         stop: core.jobs.shutdown_token(),
     });
@@ -70,6 +72,10 @@ struct Worker {
     held: DashMap<u64, String>,
     /// Makes the jobs of a webhook look at it again, by its key. There are several when it was made anew.
     looks: DashMap<String, Vec<Arc<Notify>>>,
+    /// Where to give back the jobs that another gateway may be able to do.
+    not_here: Mutex<Vec<String>>,
+    /// There are such jobs.
+    step_back: Notify,
     many: Many,
     stop: CancellationToken,
 }
@@ -86,6 +92,12 @@ async fn pull(worker: Arc<Worker>) -> Result<(), WorkerError> {
             () = worker.stop.cancelled() => break,
             // With all places taken nothing is outstanding, and nothing comes that would wake this loop.
             () = sleep(PUSH_REST), if puller.outstanding() == 0 => continue,
+            () = worker.step_back.notified() => {
+                // A server hands out a job to whoever has asked first: as long as this gateway asks, it may well be that.
+                worker.give_back(puller).await;
+                puller = worker.bus.puller(&worker.bus.names().log, PUSH_CONSUMER).await?;
+                continue;
+            }
             pulled = puller.next() => pulled,
         };
         match pulled {
@@ -137,6 +149,10 @@ impl Worker {
             Told::Later(wait) => self.bus.nak(ack_subject, wait).await,
             // Somebody else holds it, and settles it.
             Told::Elsewhere => {}
+            Told::NotHere => {
+                self.not_here.lock().unwrap_or_else(PoisonError::into_inner).push(ack_subject);
+                self.step_back.notify_one();
+            }
         }
     }
 
@@ -144,10 +160,13 @@ impl Worker {
         self.tell.show_held(self.held.len());
     }
 
-    /// Gives back what came after the end of pulling; jobs in hand give themselves back.
+    /// Stops pulling, and gives back what came behind that and what others may be able to do. Jobs in hand stay.
     async fn give_back(&self, puller: Puller) {
-        for delivery in puller.close().await {
-            self.bus.nak(delivery.ack_subject, Duration::ZERO).await;
+        let late = puller.close().await.into_iter().map(|delivery| delivery.ack_subject);
+        let not_here =
+            std::mem::take(&mut *self.not_here.lock().unwrap_or_else(PoisonError::into_inner));
+        for ack_subject in late.chain(not_here) {
+            self.bus.nak(ack_subject, Duration::ZERO).await;
         }
     }
 }

@@ -127,6 +127,7 @@ impl GatewaySection {
         if let Some(sign) = &mut self.card.sign {
             from_base(&mut sign.key);
         }
+        self.push.seal_keys.iter_mut().for_each(from_base);
         if let Some(JwksSource::File(path)) = self.access.jwt.as_mut().map(|jwt| &mut jwt.source) {
             from_base(path);
         }

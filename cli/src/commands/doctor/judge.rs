@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use gateway::push::census::Census;
 use protocol::card::Registration;
 use protocol::limits::HEARTBEAT_TTL;
 use protocol::{Skill, Timestamp};
@@ -258,6 +259,24 @@ pub(super) fn agents(
     all
 }
 
+/// How webhooks are stored. `None`: their bucket could not be read.
+pub(super) fn webhooks(census: Option<&Census>) -> Finding {
+    const CHECK: &str = "webhooks";
+    let Some(Census { open, sealed }) = census else {
+        return Finding::new(CHECK, Grade::Unknown, "nobody can tell from here");
+    };
+    let keys: Vec<String> = sealed.iter().map(|(key, count)| format!("{key} {count}")).collect();
+    let keys = if keys.is_empty() { String::new() } else { format!("sealed: {}", keys.join(", ")) };
+    if *open == 0 {
+        let found = if keys.is_empty() { "none".to_owned() } else { keys };
+        return Finding::new(CHECK, Grade::Ok, found);
+    }
+    let count = counted(*open, "is stored with its", "are stored with their");
+    let rest = if keys.is_empty() { keys } else { format!("; {keys}") };
+    Finding::new(CHECK, Grade::Warning, format!("{count} credentials in the clear{rest}"))
+        .todo("give all gateways gateway.push.seal_keys; a webhook is sealed when it is told next")
+}
+
 /// Skills that somebody asks for and that no node has ever served: without a consumer nothing waits anywhere.
 pub(super) fn never_served(
     submissions: &BTreeMap<Skill, u64>,
@@ -327,6 +346,9 @@ mod tests {
             (coordinators(None, true).grade, Grade::Warning),
             (coordinators(None, false).grade, Grade::Unknown),
             (coordinators(Some(1), true).grade, Grade::Ok),
+            (webhooks(None).grade, Grade::Unknown),
+            (webhooks(Some(&Census::default())).grade, Grade::Ok),
+            (webhooks(Some(&Census { open: 1, ..Census::default() })).grade, Grade::Warning),
             (dead_letters(&BTreeMap::new(), true).grade, Grade::Ok),
             (dead_letters(&BTreeMap::new(), false).grade, Grade::Unknown),
             (dead_letters(&BTreeMap::from([(skill(), 2)]), true).grade, Grade::Warning),

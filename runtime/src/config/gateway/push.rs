@@ -1,5 +1,6 @@
 //! How webhooks are called: where they may be, how patient the gateway is, and when it gives one up.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -25,6 +26,9 @@ pub struct PushSection {
     /// How long a webhook stays to be seen after the end of its task was told, or after it was given up and its task
     /// has ended. Coordinators remove it then.
     pub retention: Duration,
+    /// Files with the keys that webhooks' URLs and credentials are stored under: the first one seals, each of them
+    /// opens. Without any they are stored in the clear.
+    pub seal_keys: Vec<PathBuf>,
 }
 
 impl Default for PushSection {
@@ -37,6 +41,7 @@ impl Default for PushSection {
             failures_max: 50,
             give_up_after: Duration::from_secs(24 * 60 * 60),
             retention: Duration::from_secs(7 * 24 * 60 * 60),
+            seal_keys: Vec::new(),
         }
     }
 }
@@ -51,6 +56,7 @@ struct RawPush {
     failures_max: Option<u32>,
     give_up_after: Option<Span>,
     retention: Option<Span>,
+    seal_keys: Vec<PathBuf>,
 }
 
 impl Faults {
@@ -83,6 +89,7 @@ impl Faults {
             ),
             give_up_after,
             retention,
+            seal_keys: raw.seal_keys,
         }
     }
 }
@@ -95,7 +102,8 @@ mod tests {
     #[test]
     fn all_of_it_can_be_said_and_what_is_wrong_is_named() {
         let text = "[gateway.push]\nallow_local = true\ntimeout = \"2s\"\nbackoff_first = \"10ms\"\n\
-            backoff_max = \"1s\"\nfailures_max = 3\ngive_up_after = \"1h\"\nretention = \"2d\"";
+            backoff_max = \"1s\"\nfailures_max = 3\ngive_up_after = \"1h\"\nretention = \"2d\"\n\
+            seal_keys = [\"new.key\", \"old.key\"]";
         let section = Settings::parse(text).unwrap().gateway.push;
         assert_eq!(
             section,
@@ -107,6 +115,7 @@ mod tests {
                 failures_max: 3,
                 give_up_after: Duration::from_secs(3600),
                 retention: Duration::from_secs(48 * 3600),
+                seal_keys: vec!["new.key".into(), "old.key".into()],
             }
         );
         assert_eq!(Settings::parse("").unwrap().gateway.push, PushSection::default());
