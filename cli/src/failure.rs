@@ -9,7 +9,7 @@ use std::error::Error;
 use client::{CancelError, DeadError, DecideError, SayError, SubmitError, TaskError, WatchError};
 use protocol::contract::ContractError;
 use runtime::args::ArgsError;
-use runtime::bus::{ConnectError, KvError, ObjectError, ProvisionError, ReadError, StoreError};
+use runtime::bus::{ConnectError, KvError, ObjectError, ReadError, StoreError, UpgradeError};
 use runtime::process::{causes, exit};
 use runtime::telemetry::TelemetryError;
 
@@ -248,8 +248,8 @@ impl From<KvError> for Failure {
     }
 }
 
-impl From<ProvisionError> for Failure {
-    fn from(error: ProvisionError) -> Self {
+impl From<UpgradeError> for Failure {
+    fn from(error: UpgradeError) -> Self {
         Self::new(Exit::Failure, &error)
             .todo("weft doctor looks at the server and at what this user may do there")
     }

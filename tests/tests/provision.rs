@@ -6,13 +6,16 @@
     reason = "helpers of tests fail the test that calls them"
 )]
 
+#[path = "provision/upgrade.rs"]
+mod upgrade;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::header::Headers;
 use protocol::id::{Owner, Skill};
 use protocol::topology::Capacity;
-use runtime::bus::{Bus, Credentials, Outgoing, Pulled};
+use runtime::bus::{Bus, Credentials, Fate, Outgoing, Pulled};
 use runtime::clock::Clock;
 use runtime::nats_server::{ServerChild, ServerSettings, start};
 use rustix::process::{Pid, Signal, kill_process};
@@ -158,15 +161,16 @@ async fn a_mesh_of_an_earlier_version_is_upgraded_while_tasks_flow() {
     };
     let upgrade = async {
         let skills = [Skill::parse("echo").unwrap()];
-        let plan = bus.plan_upgrade(None, &skills, now).await.unwrap();
+        let mut plan = bus.plan_upgrade(None, &skills, now).await.unwrap();
         let told: Vec<_> =
-            plan.changes.iter().map(|one| (one.setting, one.stays_because.is_none())).collect();
+            plan.changes.iter().map(|one| (one.setting, one.fate == Fate::Adds)).collect();
         assert_eq!(told, [("subjects", true), ("duplicate_window", false)]);
         assert!(!plan.changes[0].before.contains(pushes), "{plan:?}");
         assert!(plan.changes[0].after.contains(pushes), "{plan:?}");
         assert!(plan.missing.is_empty(), "{plan:?}");
         assert!(job().await.is_err(), "a plan changes nothing");
-        bus.carry_out(&plan).await.unwrap();
+        bus.carry_out(&mut plan).await.unwrap();
+        assert_eq!(plan.changes[0].fate, Fate::Done, "{plan:?}");
         job().await.unwrap();
         is_over.store(true, Ordering::Relaxed);
     };
@@ -219,7 +223,8 @@ async fn a_registry_without_time_to_live_is_reported() {
     let found = bus.provision(&Capacity::default(), None).await.unwrap();
     let settings: Vec<_> =
         found.differences.iter().map(|one| (one.what.as_str(), one.setting)).collect();
-    assert_eq!(settings, [("bucket weft_agents", "allow_msg_ttl")]);
+    let agents = "bucket weft_agents";
+    assert_eq!(settings, [(agents, "allow_msg_ttl"), (agents, "subject_delete_marker_ttl")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use protocol::topology::Capacity;
+use runtime::bus::{Bus, Fate};
 use runtime::clock::Clock;
 
+use crate::commands::dev;
 use crate::failure::{Exit, Failure};
 use crate::print::mesh;
 use crate::session::{ClientArgs, Session};
@@ -34,6 +37,15 @@ struct Upgrade {
     client: ClientArgs,
 }
 
+/// What a settings file asks of the server. `weft dev` asks for less, so a mesh that has just that is one of its own,
+/// and as it should be.
+pub(crate) async fn asked(bus: &Bus, file: &Capacity, clock: &Clock) -> Capacity {
+    let less = dev::one_machine(file);
+    let differs = bus.diagnose(Some(&less), clock).await.differences;
+    let is_dev = !differs.iter().any(|difference| difference.is_chosen(bus.names()));
+    if is_dev { less } else { file.clone() }
+}
+
 impl Mesh {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let Action::Upgrade(upgrade) = self.action;
@@ -45,16 +57,19 @@ impl Upgrade {
     async fn run(self) -> Result<(), Failure> {
         let Session { client, mut printer, settings } = Session::open(&self.client).await?;
         let (bus, clock) = (client.bus(), Clock::system());
-        let capacity = self.client.config.config.as_ref().map(|_| &settings.capacity);
+        let has_file = self.client.config.config.is_some();
+        let capacity =
+            if has_file { Some(asked(bus, &settings.capacity, &clock).await) } else { None };
+        let capacity = capacity.as_ref();
         let skills = bus.diagnose(capacity, &clock).await.skills;
         let skills: BTreeSet<_> = skills.into_iter().map(|queue| queue.skill).collect();
         let skills: Vec<_> = skills.into_iter().collect();
-        let plan = bus.plan_upgrade(capacity, &skills, clock.now()).await?;
-        if self.apply {
-            bus.carry_out(&plan).await?;
-        }
-        mesh::upgrade(&mut printer, &plan, self.apply)?;
-        let left = plan.changes.iter().filter(|change| change.stays_because.is_some()).count();
+        let mut plan = bus.plan_upgrade(capacity, &skills, clock.now()).await?;
+        let done = if self.apply { bus.carry_out(&mut plan).await } else { Ok(()) };
+        mesh::upgrade(&mut printer, &plan)?;
+        done?;
+        let left =
+            plan.changes.iter().filter(|change| matches!(change.fate, Fate::Stays(_))).count();
         if !self.apply || left == 0 {
             return Ok(());
         }

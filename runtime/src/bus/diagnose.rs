@@ -5,19 +5,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use async_nats::jetstream::{consumer, stream};
+use async_nats::jetstream::consumer;
 use protocol::header::Headers;
 use protocol::id::Skill;
 use protocol::subject::Subject;
-use protocol::topology::{self, CARE_CONSUMER, Capacity, ConsumerSpec, Names, StreamSpec};
+use protocol::topology::{self, CARE_CONSUMER, Capacity, Names};
 use protocol::{Owner, Timestamp};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::provision::{
-    Difference, SYNC_ALWAYS, SYNC_KEY, compare_consumers, compare_streams, consumer_config,
-    stream_config,
-};
+use super::provision::{SYNC_ALWAYS, SYNC_KEY};
+use super::wanted::{Difference, Store, Thing, stores};
 use super::{Bus, REQUEST_TIMEOUT, StoreError};
 use crate::clock::Clock;
 
@@ -108,7 +107,7 @@ pub struct SkillQueue {
 #[derive(Deserialize)]
 struct StreamAnswer {
     error: Option<AnswerError>,
-    config: Option<stream::Config>,
+    config: Option<Value>,
     state: Option<StreamState>,
     cluster: Option<StreamCluster>,
     ts: Option<String>,
@@ -246,31 +245,22 @@ impl Bus {
     }
 
     async fn diagnose_streams(&self, wanted: &Capacity, clock: &Clock, found: &mut Diagnosis) {
-        let (subjects, names) = (self.subjects().clone(), self.names());
-        let specs = topology::streams(&subjects, wanted);
-        let stores = [
-            (format!("bucket {}", names.agents), format!("KV_{}", names.agents)),
-            (format!("bucket {}", names.state), format!("KV_{}", names.state)),
-            (format!("object store {}", names.artifacts), format!("OBJ_{}", names.artifacts)),
-        ];
-        let all = specs
-            .iter()
-            .map(|spec| {
-                let counted =
-                    if spec.schedules { subjects.all_dead() } else { subjects.all_tasks() };
-                (format!("stream {}", spec.name), spec.name.clone(), counted, Some(spec))
-            })
-            .chain(stores.into_iter().map(|(what, name)| (what, name, String::new(), None)));
-        let asked = all.map(|(what, name, counted, spec)| async move {
-            (what, self.stream_answer(&name, &counted, clock).await, spec)
+        let subjects = self.subjects();
+        let asked = stores(subjects, wanted).into_iter().map(|store| async move {
+            let counted = store.spec.as_ref().map(|spec| {
+                if spec.schedules { subjects.all_dead() } else { subjects.all_tasks() }
+            });
+            let counted = counted.unwrap_or_default();
+            let answer = self.stream_answer(&store.config.name, &counted, clock).await;
+            (store, answer)
         });
-        for (what, answer, spec) in futures_util::future::join_all(asked).await {
+        for (store, answer) in futures_util::future::join_all(asked).await {
             match answer {
                 Ok((answer, ahead_ms)) => {
                     found.server_ahead_ms = found.server_ahead_ms.or(ahead_ms);
-                    found.note_stream(self, what, answer, spec);
+                    found.note_stream(self, &store, answer);
                 }
-                Err(unread) => found.note_unread(what, unread),
+                Err(unread) => found.note_unread(store.what, unread),
             }
         }
     }
@@ -370,13 +360,8 @@ impl Diagnosis {
         }
     }
 
-    fn note_stream(
-        &mut self,
-        bus: &Bus,
-        what: String,
-        answer: StreamAnswer,
-        spec: Option<&StreamSpec>,
-    ) {
+    fn note_stream(&mut self, bus: &Bus, store: &Store, answer: StreamAnswer) {
+        let what = store.what.clone();
         let copies = answer.cluster.into_iter().flat_map(|cluster| cluster.replicas);
         let behind = copies.filter(|copy| copy.is_away() || !copy.current);
         self.lagging.extend(behind.map(|copy| Lagging {
@@ -385,22 +370,23 @@ impl Diagnosis {
             server: copy.name,
             behind: copy.lag,
         }));
-        match (answer.error, answer.config, answer.state, spec) {
+        match (answer.error, answer.config, answer.state) {
             // 10059: there is no such stream.
             (Some(error), ..) if error.err_code == 10_059 => self.missing.push(what),
             (Some(error), ..) => self.unreadable.push((what, error.description)),
-            (None, Some(config), Some(state), Some(spec)) => {
-                self.streams.push(StreamFill {
-                    name: spec.name.clone(),
-                    messages: state.messages,
-                    bytes: state.bytes,
-                    bytes_max: u64::try_from(config.max_bytes).ok().filter(|max| *max > 0),
-                });
-                self.count(bus, state.subjects);
-                let wanted = stream_config(spec);
-                self.differences.extend(compare_streams(&spec.name, &config, &wanted));
+            (None, Some(config), Some(state)) => {
+                self.differences.extend(Thing::store(store).differences(&config));
+                if let Some(spec) = &store.spec {
+                    let bytes_max = config.get("max_bytes").and_then(Value::as_u64);
+                    self.streams.push(StreamFill {
+                        name: spec.name.clone(),
+                        messages: state.messages,
+                        bytes: state.bytes,
+                        bytes_max: bytes_max.filter(|max| *max > 0),
+                    });
+                    self.count(bus, state.subjects);
+                }
             }
-            (None, Some(_), Some(_), None) => {}
             (None, ..) => self.unreadable.push((what, "an incomplete answer".to_owned())),
         }
     }
@@ -443,7 +429,9 @@ impl Diagnosis {
                 continue;
             }
             match answering().find(|info| info.name == spec.name) {
-                Some(info) => self.compare(info, &spec),
+                Some(info) => {
+                    self.differences.extend(Thing::consumer(&spec).differences(&info.config))
+                }
                 None => self.missing.push(format!("consumer {} on {stream}", spec.name)),
             }
         }
@@ -460,7 +448,7 @@ impl Diagnosis {
             };
             for spec in topology::skill_consumers(subjects, wanted, &skill) {
                 if spec.stream == stream {
-                    self.compare(info, &spec);
+                    self.differences.extend(Thing::consumer(&spec).differences(&info.config));
                 }
             }
             self.skills.push(SkillQueue {
@@ -471,12 +459,6 @@ impl Diagnosis {
                 pulling: info.num_waiting,
             });
         }
-    }
-
-    fn compare(&mut self, info: &consumer::Info, spec: &ConsumerSpec) {
-        let what = format!("consumer {} on {}", spec.name, spec.stream);
-        let wanted = consumer_config(spec, None);
-        self.differences.extend(compare_consumers(&what, &info.config, &wanted));
     }
 }
 

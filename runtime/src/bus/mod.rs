@@ -24,6 +24,7 @@ mod read;
 mod store;
 mod system;
 mod upgrade;
+mod wanted;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -45,12 +46,13 @@ pub use leader::InFlight;
 pub use message::{AskError, Glimpse, Message, SubscribeError, Subscription};
 pub use objects::ObjectError;
 pub use old_files::OldFile;
-pub use provision::{Difference, ProvisionError, Provisioned, SYNC_ALWAYS, SYNC_INTERVAL};
+pub use provision::{ProvisionError, Provisioned, SYNC_ALWAYS, SYNC_INTERVAL};
 pub use pull::{ConsumerFacts, PullError, Pulled, Puller};
 pub use read::{Page, ReadError, StoredMessage, StreamState};
 pub use store::{Outgoing, StoreError, Stored};
 pub use system::{ClientEvent, ClientEvents, ClientGone, ClientLink, RollCall, SystemBus};
-pub use upgrade::{Change, Upgrade};
+pub use upgrade::{Change, Fate, Upgrade, UpgradeError};
+pub use wanted::Difference;
 
 /// How long one request to JetStream may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

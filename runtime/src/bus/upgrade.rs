@@ -3,8 +3,6 @@
 //! Only what adds is carried out: a setting that would take something away, or drop a stored message, is left as it is,
 //! with the reason. The server's own words are edited, so that settings this version does not know stay as they are.
 
-mod rule;
-
 use protocol::Timestamp;
 use protocol::header::Headers;
 use protocol::id::Skill;
@@ -12,9 +10,19 @@ use protocol::topology::{self, Capacity, Names};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use self::rule::{Held, Rule, Verdict};
-use super::provision::{Difference, ProvisionError, consumer_config, stream_config};
+use super::wanted::rule::{Held, Verdict};
+use super::wanted::{Thing, is_chosen, settings, shown, stores};
 use super::{Bus, REQUEST_TIMEOUT};
+
+/// Something could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} cannot be brought up to this version: {reason}")]
+pub struct UpgradeError {
+    /// What.
+    pub what: String,
+    /// What the server says.
+    pub reason: String,
+}
 
 /// A setting that is not as this version wants it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,9 +36,25 @@ pub struct Change {
     pub before: String,
     /// The value that an upgrade gives it; the one that is wanted where it stays.
     pub after: String,
-    /// Why it stays; none when the change only adds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stays_because: Option<String>,
+    /// What becomes of it.
+    #[serde(flatten)]
+    pub fate: Fate,
+}
+
+/// What becomes of a setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", content = "because", rename_all = "camelCase")]
+pub enum Fate {
+    /// An upgrade changes it: the change only adds.
+    Adds,
+    /// It was changed.
+    Done,
+    /// It is left as it is, and why.
+    Stays(String),
+    /// It was to be changed, and the server said this.
+    Failed(String),
+    /// It was to be changed, and something before it failed.
+    NotTried,
 }
 
 /// What an upgrade would do.
@@ -51,44 +75,6 @@ struct Edit {
     body: Value,
 }
 
-/// A stream, bucket or consumer, and how its settings are judged.
-struct Thing {
-    what: String,
-    stream: String,
-    consumer: Option<String>,
-    wanted: Value,
-    rules: &'static [(&'static str, Rule)],
-}
-
-const STREAM: &[(&str, Rule)] = &[
-    ("subjects", Rule::List),
-    ("retention", Rule::Fixed),
-    ("storage", Rule::Fixed),
-    ("discard", Rule::Discard),
-    ("num_replicas", Rule::More),
-    ("max_bytes", Rule::Bytes),
-    ("max_age", Rule::Age),
-    ("max_msg_size", Rule::Limit),
-    ("duplicate_window", Rule::More),
-    ("allow_direct", Rule::On),
-    ("allow_atomic", Rule::On),
-    ("allow_msg_schedules", Rule::On),
-    ("allow_msg_ttl", Rule::On),
-    ("republish", Rule::Absent),
-];
-const BUCKET: &[(&str, Rule)] = &[
-    ("num_replicas", Rule::More),
-    ("allow_msg_ttl", Rule::On),
-    ("subject_delete_marker_ttl", Rule::More),
-];
-const OBJECTS: &[(&str, Rule)] = &[("num_replicas", Rule::More)];
-const CONSUMER: &[(&str, Rule)] = &[
-    ("filter_subjects", Rule::List),
-    ("ack_wait", Rule::More),
-    ("max_deliver", Rule::Limit),
-    ("max_ack_pending", Rule::Limit),
-    ("max_waiting", Rule::Fixed),
-];
 /// There is no such stream, no such consumer.
 const MISSING: [u64; 2] = [10_059, 10_014];
 
@@ -103,11 +89,11 @@ impl Bus {
         capacity: Option<&Capacity>,
         skills: &[Skill],
         now: Timestamp,
-    ) -> Result<Upgrade, ProvisionError> {
+    ) -> Result<Upgrade, UpgradeError> {
         let wanted = capacity.cloned().unwrap_or_default();
         let mut plan = Upgrade::default();
-        for thing in self.things(&wanted, skills)? {
-            let Some(answer) = self.api(&thing.what, &thing.info(), String::new()).await? else {
+        for thing in self.things(&wanted, skills) {
+            let Some(answer) = self.api(&thing.what, &info(&thing), String::new()).await? else {
                 plan.missing.push(thing.what);
                 continue;
             };
@@ -117,57 +103,38 @@ impl Bus {
         Ok(plan)
     }
 
-    /// Carries out what only adds.
+    /// Carries out what only adds, up to the first thing that fails. The plan says afterwards what became of each
+    /// setting.
     ///
     /// # Errors
     /// When the server refuses something; what was carried out before stays.
-    pub async fn carry_out(&self, plan: &Upgrade) -> Result<(), ProvisionError> {
-        for Edit { what, subject, body } in &plan.edits {
-            if self.api(what, subject, body.to_string()).await?.is_none() {
-                let reason = "it was deleted meanwhile".to_owned();
-                return Err(ProvisionError { what: what.clone(), reason });
+    pub async fn carry_out(&self, plan: &mut Upgrade) -> Result<(), UpgradeError> {
+        for Edit { what, subject, body } in std::mem::take(&mut plan.edits) {
+            let gone = || UpgradeError {
+                what: what.clone(),
+                reason: "it was deleted meanwhile".to_owned(),
+            };
+            let answer = self.api(&what, &subject, body.to_string()).await;
+            match answer.and_then(|answer| answer.ok_or_else(gone)) {
+                Ok(_) => plan.settle(Some(&what), &Fate::Done),
+                Err(error) => {
+                    plan.settle(Some(&what), &Fate::Failed(error.reason.clone()));
+                    plan.settle(None, &Fate::NotTried);
+                    return Err(error);
+                }
             }
         }
         Ok(())
     }
 
     /// Streams first: a consumer's filters have to be subjects of its stream.
-    fn things(&self, wanted: &Capacity, skills: &[Skill]) -> Result<Vec<Thing>, ProvisionError> {
-        let (subjects, names) = (self.subjects(), self.names());
-        let mut all = Vec::new();
-        for spec in topology::streams(subjects, wanted) {
-            let what = format!("stream {}", spec.name);
-            let wanted = as_json(&what, &stream_config(&spec))?;
-            all.push(Thing { what, stream: spec.name, consumer: None, wanted, rules: STREAM });
-        }
-        for spec in topology::buckets(subjects, wanted) {
-            let mut goal = Map::from_iter([("num_replicas".to_owned(), spec.replicas.into())]);
-            if let Some(ttl) = spec.marker_ttl {
-                let ttl = u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX);
-                goal.insert("allow_msg_ttl".to_owned(), true.into());
-                goal.insert("subject_delete_marker_ttl".to_owned(), ttl.into());
-            }
-            let (what, stream) = (format!("bucket {}", spec.name), format!("KV_{}", spec.name));
-            let rules = if spec.marker_ttl.is_some() { BUCKET } else { OBJECTS };
-            all.push(Thing { what, stream, consumer: None, wanted: goal.into(), rules });
-        }
-        all.push(Thing {
-            what: format!("object store {}", names.artifacts),
-            stream: format!("OBJ_{}", names.artifacts),
-            consumer: None,
-            wanted: serde_json::json!({ "num_replicas": wanted.replicas }),
-            rules: OBJECTS,
-        });
+    fn things(&self, wanted: &Capacity, skills: &[Skill]) -> Vec<Thing> {
+        let subjects = self.subjects();
         let shared = [topology::care_consumer(subjects), topology::push_consumer(subjects, wanted)];
         let of_skills =
             skills.iter().flat_map(|skill| topology::skill_consumers(subjects, wanted, skill));
-        for spec in shared.into_iter().chain(of_skills) {
-            let what = format!("consumer {} on {}", spec.name, spec.stream);
-            let wanted = as_json(&what, &consumer_config(&spec, None))?;
-            let (stream, consumer) = (spec.stream, Some(spec.name));
-            all.push(Thing { what, stream, consumer, wanted, rules: CONSUMER });
-        }
-        Ok(all)
+        let consumers = shared.into_iter().chain(of_skills).map(|spec| Thing::consumer(&spec));
+        stores(subjects, wanted).iter().map(Thing::store).chain(consumers).collect()
     }
 
     /// Asks the server's API; `None` when there is no such thing.
@@ -176,8 +143,8 @@ impl Bus {
         what: &str,
         subject: &str,
         body: String,
-    ) -> Result<Option<Value>, ProvisionError> {
-        let fail = |reason: String| ProvisionError { what: what.to_owned(), reason };
+    ) -> Result<Option<Value>, UpgradeError> {
+        let fail = |reason: String| UpgradeError { what: what.to_owned(), reason };
         let asked =
             self.ask(subject.to_owned(), &Headers::new(), body.into(), REQUEST_TIMEOUT).await;
         let answer = asked.map_err(|error| {
@@ -195,32 +162,22 @@ impl Bus {
     }
 }
 
-fn as_json<T: Serialize>(what: &str, value: &T) -> Result<Value, ProvisionError> {
-    let fail = |error: serde_json::Error| ProvisionError {
-        what: what.to_owned(),
-        reason: error.to_string(),
-    };
-    serde_json::to_value(value).map_err(fail)
+fn info(thing: &Thing) -> String {
+    match &thing.consumer {
+        None => format!("$JS.API.STREAM.INFO.{}", thing.stream),
+        Some(consumer) => format!("$JS.API.CONSUMER.INFO.{}.{consumer}", thing.stream),
+    }
 }
 
-impl Thing {
-    fn info(&self) -> String {
-        match &self.consumer {
-            None => format!("$JS.API.STREAM.INFO.{}", self.stream),
-            Some(consumer) => format!("$JS.API.CONSUMER.INFO.{}.{consumer}", self.stream),
-        }
-    }
-
-    fn edit(self, config: Map<String, Value>) -> Edit {
-        let Self { what, stream, consumer, .. } = self;
-        let Some(consumer) = consumer else {
-            let subject = format!("$JS.API.STREAM.UPDATE.{stream}");
-            return Edit { what, subject, body: config.into() };
-        };
-        let body = serde_json::json!({"stream_name": stream, "config": config, "action": "update"});
-        let subject = format!("$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{consumer}");
-        Edit { what, subject, body }
-    }
+fn edit(thing: Thing, config: Map<String, Value>) -> Edit {
+    let Thing { what, stream, consumer, .. } = thing;
+    let Some(consumer) = consumer else {
+        let subject = format!("$JS.API.STREAM.UPDATE.{stream}");
+        return Edit { what, subject, body: config.into() };
+    };
+    let body = serde_json::json!({"stream_name": stream, "config": config, "action": "update"});
+    let subject = format!("$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{consumer}");
+    Edit { what, subject, body }
 }
 
 impl Upgrade {
@@ -232,53 +189,34 @@ impl Upgrade {
 
     /// Compares one thing. `chosen` has the names when what operators choose is not known.
     fn look(&mut self, thing: Thing, answer: &Value, chosen: Option<&Names>, now: Timestamp) {
-        let held = Held::read(answer, now);
-        let config = answer.get("config").and_then(Value::as_object);
-        let mut config = config.cloned().unwrap_or_default();
-        one_filter_is_a_list(&mut config);
+        let mut config = settings(answer.get("config").cloned().unwrap_or_default());
         let mut is_changed = false;
-        for &(setting, rule) in thing.rules {
-            let value = |of: Option<&Value>| of.cloned().unwrap_or(Value::Null);
-            let (found, wanted) = (value(config.get(setting)), value(thing.wanted.get(setting)));
-            let (after, stays_because) = match rule.judge(&found, &wanted, held) {
-                Verdict::Same => continue,
-                Verdict::Adds(value) => (value, None),
-                Verdict::Stays(why) => (wanted, Some(why)),
-            };
-            let (before, told) = (shown(&found), shown(&after));
-            let what = thing.what.clone();
-            let difference = Difference { what, setting, found: before, wanted: told };
-            if chosen.is_some_and(|names| difference.is_chosen(names)) {
+        for (setting, found, wanted, verdict) in thing.judge(&config, Held::read(answer, now)) {
+            if chosen.is_some_and(|names| is_chosen(names, &thing.what, setting)) {
                 continue;
             }
-            if stays_because.is_none() {
-                config.insert(setting.to_owned(), after);
-                is_changed = true;
-            }
-            let Difference { what, setting, found: before, wanted: after } = difference;
-            self.changes.push(Change { what, setting, before, after, stays_because });
+            let (after, fate) = match verdict {
+                Verdict::Same => continue,
+                Verdict::Stays(why) => (wanted, Fate::Stays(why)),
+                Verdict::Adds(value) => {
+                    config.insert(setting.to_owned(), value.clone());
+                    is_changed = true;
+                    (value, Fate::Adds)
+                }
+            };
+            let (before, after) = (shown(setting, &found), shown(setting, &after));
+            self.changes.push(Change { what: thing.what.clone(), setting, before, after, fate });
         }
         if is_changed {
-            self.edits.push(thing.edit(config));
+            self.edits.push(edit(thing, config));
         }
     }
-}
 
-/// A consumer with one filter may have it under another name.
-fn one_filter_is_a_list(config: &mut Map<String, Value>) {
-    if let Some(one) = config.remove("filter_subject") {
-        config.insert("filter_subjects".to_owned(), Value::Array(vec![one]));
-    }
-}
-
-/// A value for people.
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "none".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(words) => {
-            words.iter().map(|word| word.as_str().unwrap_or_default()).collect::<Vec<_>>().join(" ")
-        }
-        Value::Bool(_) | Value::Number(_) | Value::Object(_) => value.to_string(),
+    /// Settles what was to be changed of one thing, or of all.
+    fn settle(&mut self, what: Option<&str>, fate: &Fate) {
+        let is_meant = |change: &&mut Change| {
+            change.fate == Fate::Adds && what.is_none_or(|what| what == change.what)
+        };
+        self.changes.iter_mut().filter(is_meant).for_each(|change| change.fate = fate.clone());
     }
 }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::failure::{Exit, Failure, store_todo};
 use crate::print::{Format, PrintError, Printer, dev as print};
 use data::{Data, DataError};
+pub(crate) use roles::one_machine;
 use roles::{Mesh, RoleEnded};
 
 /// Where a NATS client looks first.

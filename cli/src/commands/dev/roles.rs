@@ -64,19 +64,24 @@ pub(super) struct Started {
     gateway: Option<SocketAddr>,
 }
 
-/// Settings of a mesh for several machines, cut down to one server on one machine.
-pub(super) fn for_one_machine(mut settings: Settings) -> Settings {
-    let default = Capacity::default();
-    let capacity = &mut settings.capacity;
-    capacity.replicas = 1;
-    settings.gateway.open = true;
-    settings.gateway.push.allow_local = true;
-    if capacity.inbox_bytes_max == default.inbox_bytes_max {
+/// What a mesh for several machines asks of its servers, cut down to one server on one machine.
+pub(crate) fn one_machine(asked: &Capacity) -> Capacity {
+    let usual = Capacity::default();
+    let mut capacity = Capacity { replicas: 1, ..asked.clone() };
+    if capacity.inbox_bytes_max == usual.inbox_bytes_max {
         capacity.inbox_bytes_max = INBOX_BYTES;
     }
-    if capacity.audit_bytes_max == default.audit_bytes_max {
+    if capacity.audit_bytes_max == usual.audit_bytes_max {
         capacity.audit_bytes_max = AUDIT_BYTES;
     }
+    capacity
+}
+
+/// Settings of a mesh for several machines, cut down to one server on one machine.
+pub(super) fn for_one_machine(mut settings: Settings) -> Settings {
+    settings.capacity = one_machine(&settings.capacity);
+    settings.gateway.open = true;
+    settings.gateway.push.allow_local = true;
     if let Ok(echo) = Skill::parse("echo")
         && settings.agents.iter().all(|agent| agent.skill != echo)
     {

@@ -7,6 +7,7 @@ use gateway::push::census::Census;
 use runtime::bus::SystemBus;
 use runtime::clock::Clock;
 
+use crate::commands::mesh::asked;
 use crate::failure::{Exit, Failure};
 use crate::print::doctor::{Finding, Grade, findings};
 use crate::session::{ClientArgs, Session};
@@ -32,8 +33,10 @@ impl Doctor {
             Session::open_to_diagnose(&self.client).await?;
         let clock = Clock::system();
         let bus = client.bus();
-        let capacity = self.client.config.config.as_ref().map(|_| &settings.capacity);
-        let diagnosis = bus.diagnose(capacity, &clock).await;
+        let has_file = self.client.config.config.is_some();
+        let capacity =
+            if has_file { Some(asked(bus, &settings.capacity, &clock).await) } else { None };
+        let diagnosis = bus.diagnose(capacity.as_ref(), &clock).await;
         let system = self.system(&settings).await;
         let (servers, store) = match &system {
             Some(Ok(system)) => tokio::join!(system.roll_call(), system.fullest_store()),

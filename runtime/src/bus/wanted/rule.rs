@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// What a setting is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(in crate::bus) enum Rule {
     /// A list, to which missing words are added. What else it has stays.
     List,
     /// A number that may grow.
@@ -30,16 +30,16 @@ pub(super) enum Rule {
 
 /// What is stored, as far as a limit could drop it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Held {
+pub(in crate::bus) struct Held {
     /// Bytes of messages.
-    pub(super) bytes: u64,
+    pub(in crate::bus) bytes: u64,
     /// How old the oldest message is, in nanoseconds; none without a message, and where nobody knows.
-    pub(super) oldest_ns: Option<u64>,
+    pub(in crate::bus) oldest_ns: Option<u64>,
 }
 
 /// What an upgrade makes of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::bus) enum Verdict {
     /// It is as wanted, or has more.
     Same,
     /// This value takes nothing away.
@@ -52,7 +52,7 @@ use Verdict::{Adds, Same, Stays};
 
 impl Held {
     /// Reads the server's answer about a stream.
-    pub(super) fn read(answer: &Value, now: Timestamp) -> Self {
+    pub(in crate::bus) fn read(answer: &Value, now: Timestamp) -> Self {
         let state = answer.get("state").cloned().unwrap_or_default();
         let number = |key: &str| state.get(key).and_then(Value::as_u64).unwrap_or(0);
         let first = state.get("first_ts").and_then(Value::as_str);
@@ -63,7 +63,7 @@ impl Held {
 }
 
 impl Rule {
-    pub(super) fn judge(self, found: &Value, wanted: &Value, held: Held) -> Verdict {
+    pub(in crate::bus) fn judge(self, found: &Value, wanted: &Value, held: Held) -> Verdict {
         match self {
             Self::List => join(found, wanted),
             Self::More => match (number(found), number(wanted)) {
@@ -105,7 +105,7 @@ impl Rule {
                 let hours = held.oldest_ns.unwrap_or(0) / 3_600_000_000_000;
                 Stays(format!("messages of {hours} h ago are stored: they would be dropped"))
             }
-            _ if self == Self::Limit => stays("what fits now would be refused"),
+            _ if self == Self::Limit => stays("what fits now would be refused, or dropped"),
             _ => Adds(wanted.clone()),
         }
     }
