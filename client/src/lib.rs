@@ -36,6 +36,7 @@ pub use tree::TreeNode;
 pub use watch::{Watch, WatchError};
 
 use protocol::card::Registration;
+use protocol::gateway::GatewayRegistration;
 
 /// A client of the mesh. Cheap to clone.
 #[derive(Clone)]
@@ -69,6 +70,22 @@ impl Client {
             }
         }
         found.sort_by(|a, b| (&a.skill, &a.node).cmp(&(&b.skill, &b.node)));
+        Ok(found)
+    }
+
+    /// The gateways that are in their registry now, by name.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub async fn gateways(&self) -> Result<Vec<GatewayRegistration>, KvError> {
+        let mut found: Vec<GatewayRegistration> = Vec::new();
+        for (key, value) in self.bus.entries(&self.bus.names().gateways).await? {
+            match serde_json::from_slice(&value) {
+                Ok(registration) => found.push(registration),
+                Err(error) => tracing::warn!(key, reason = %error, "unreadable gateway"),
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 }

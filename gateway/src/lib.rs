@@ -14,5 +14,6 @@ pub mod files;
 pub mod limits;
 pub mod push;
 mod ready;
+mod registry;
 pub mod role;
 pub mod serve;

@@ -25,6 +25,7 @@ use crate::core::hub::Hub;
 use crate::doors::{self, Doors};
 use crate::limits::LAST_WORDS;
 use crate::push::seal::{SealKeyError, Seals};
+use crate::registry::Place;
 use crate::serve::tls::{Tls, TlsError};
 use crate::serve::{self, ListenError, Listener, Serving};
 
@@ -143,6 +144,7 @@ pub async fn run(
         hurry: CancellationToken::new(),
     });
     crate::push::serve(&core);
+    Place::new(&core, name.clone(), address).keep(&jobs);
     front.serve(core, name.clone(), health);
     tracing::info!(%name, %address, "gateway is ready");
     ready(Ready { name, listen: address, is_secure, http });

@@ -15,6 +15,7 @@ pub mod contract;
 pub mod dead;
 pub mod entry;
 pub mod fault;
+pub mod gateway;
 pub mod header;
 pub mod history;
 pub mod holding;

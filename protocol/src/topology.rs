@@ -121,6 +121,8 @@ pub struct Names {
     pub artifacts: String,
     /// Webhooks, and how far each has been told.
     pub push: String,
+    /// The registry of gateways.
+    pub gateways: String,
 }
 
 /// The consumer of waiting tasks' wakes and of cancels, shared by all coordinators.
@@ -142,6 +144,7 @@ impl Names {
             state: format!("{prefix}_state"),
             artifacts: format!("{prefix}_artifacts"),
             push: format!("{prefix}_push"),
+            gateways: format!("{prefix}_gateways"),
         }
     }
 
@@ -226,6 +229,12 @@ pub fn buckets(subjects: &Subjects, capacity: &Capacity) -> Vec<BucketSpec> {
             description: "webhooks and how far each has been told",
             replicas,
             marker_ttl: None,
+        },
+        BucketSpec {
+            name: names.gateways,
+            description: "gateways with a heartbeat",
+            replicas,
+            marker_ttl: Some(HEARTBEAT_TTL),
         },
     ]
 }

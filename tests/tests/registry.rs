@@ -81,3 +81,36 @@ async fn a_killed_node_is_gone_when_its_heartbeat_has_expired() {
     );
     assert_eq!(mesh.client.agents().await.unwrap().len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_are_listed_with_their_load_until_they_end_or_their_heartbeat_has_expired() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, AGENTS).await;
+    let mut dies = mesh.gateway("g1").await;
+    let mut ends = mesh.gateway("g2").await;
+    let listen = ends.listen.clone().unwrap();
+    let _client = tokio::net::TcpStream::connect(&listen).await.unwrap();
+    wait_until("both of them, and the load of one", SOON, || async {
+        let all = mesh.client.gateways().await.unwrap();
+        let [first, second] = all.as_slice() else { return None };
+        assert_eq!((first.name.as_str(), second.name.as_str()), ("g1", "g2"));
+        assert_eq!((&second.listen, second.secure), (&listen, false));
+        assert_eq!(second.weft_version, env!("CARGO_PKG_VERSION"));
+        assert!(second.seen_at >= second.started_at && second.connections_max > 1);
+        (second.connections == 1 && first.connections == 0).then_some(())
+    })
+    .await;
+    let names = async || {
+        let all = mesh.client.gateways().await.unwrap();
+        all.into_iter().map(|one| one.name.to_string()).collect::<Vec<_>>()
+    };
+    dies.kill().await;
+    assert_eq!(names().await, ["g1", "g2"], "nobody knows yet");
+    let limit = HEARTBEAT_TTL + std::time::Duration::from_secs(3);
+    wait_until("the end of the killed one", limit, async || {
+        (names().await == ["g2"]).then_some(())
+    })
+    .await;
+    ends.terminate();
+    assert!(ends.ended().await.success(), "{}", ends.said());
+    assert_eq!(names().await, [""; 0], "it takes itself out");
+}

@@ -1,4 +1,4 @@
-//! `weft gateway`: a gateway alone, and the keys of its callers.
+//! `weft gateway`: a gateway alone, those that there are, and the keys of their callers.
 
 use gateway::auth::key;
 use gateway::command::{self, GatewayArgs};
@@ -6,8 +6,8 @@ use protocol::Owner;
 use runtime::config::ROLE_CALLER;
 
 use crate::failure::Failure;
-use crate::print::{Format, Printer};
-use crate::session::OutputArgs;
+use crate::print::{Format, Printer, gateways};
+use crate::session::{ClientArgs, OutputArgs, Session};
 
 /// Run a gateway: A2A over JSON-RPC, HTTP+JSON and gRPC, and plain REST, in front of the mesh
 ///
@@ -23,7 +23,15 @@ pub(crate) struct Gateway {
 
 #[derive(clap::Subcommand)]
 enum Action {
+    List(Box<List>),
     Key(Key),
+}
+
+/// List the gateways of the mesh: where they listen, how many clients they have, last seen
+#[derive(clap::Args)]
+struct List {
+    #[command(flatten)]
+    client: ClientArgs,
 }
 
 /// Make an API key, and the lines of weft.toml that let its bearer in
@@ -49,6 +57,10 @@ impl Gateway {
         match self.action {
             None => Ok(command::run(self.args).await?),
             Some(Action::Key(key)) => key.run(),
+            Some(Action::List(list)) => {
+                let Session { client, mut printer, .. } = Session::open(&list.client).await?;
+                Ok(gateways::list(&mut printer, &client.gateways().await?)?)
+            }
         }
     }
 }

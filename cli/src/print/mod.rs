@@ -12,6 +12,7 @@ pub(crate) mod demo;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod entry;
+pub(crate) mod gateways;
 pub(crate) mod help;
 pub(crate) mod mesh;
 pub(crate) mod table;

@@ -6,7 +6,7 @@ use protocol::header::Headers;
 use runtime::bus::{Bus, BusSettings, Credentials, TlsFiles};
 use serde_json::{Value, json};
 
-use crate::support::Dev;
+use crate::support::{Dev, wait_until};
 
 /// Asks JetStream's own API.
 async fn api(bus: &Bus, subject: &str, body: String) -> Value {
@@ -40,6 +40,21 @@ async fn settings(dev: &Dev, stream: &str, change: impl FnOnce(&mut Value)) -> V
         api(&bus, &format!("STREAM.UPDATE.{stream}"), config.to_string()).await;
     }
     config
+}
+
+#[test]
+fn gateways_are_listed_and_the_doctor_counts_them() {
+    let dev = Dev::start();
+    let listed = wait_until("the gateway", || {
+        dev.run(&["gateway", "list", "-o", "json"]).json().get(0).cloned()
+    });
+    let listen = listed["listen"].as_str().unwrap();
+    assert!(dev.fact("gateway").ends_with(listen), "{listed}");
+    assert_eq!((&listed["secure"], &listed["url"]), (&json!(false), &Value::Null));
+    let table = dev.run(&["gateway", "list"]).out;
+    assert!(table.contains(listen) && table.contains("0/16384"), "{table}");
+    let said = dev.run(&["doctor"]).out;
+    assert!(said.contains("at work: 1 (weft gateway list)"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,6 +32,7 @@ async fn limits_and_buckets_are_compared_as_well() {
         ("bucket weft_push", "KV_weft_push", "max_msgs_per_subject", json!(64), "64", false),
         ("bucket weft_state", "KV_weft_state", "max_msg_size", json!(4_096), "4096", true),
         ("bucket weft_agents", "KV_weft_agents", "max_msgs", json!(7), "7", true),
+        ("bucket weft_gateways", "KV_weft_gateways", "max_age", json!(hour), "3600s", true),
         (
             "object store weft_artifacts",
             "OBJ_weft_artifacts",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gateway::push::census::Census;
 use protocol::card::Registration;
+use protocol::gateway::GatewayRegistration;
 use protocol::limits::HEARTBEAT_TTL;
 use protocol::{Skill, Timestamp};
 use runtime::bus::{
@@ -259,6 +260,24 @@ pub(super) fn agents(
     all
 }
 
+/// The gateways that announce themselves; a mesh needs none. `None`: their registry could not be read.
+pub(super) fn gateways(found: Option<&[GatewayRegistration]>) -> Finding {
+    let Some(found) = found else {
+        return Finding::new("gateways", Grade::Unknown, "nobody can tell from here");
+    };
+    let is_full = |one: &&GatewayRegistration| one.connections >= one.connections_max;
+    if let Some(GatewayRegistration { name, connections, .. }) = found.iter().find(is_full) {
+        let said = format!("{name} has {connections} connections, all that it takes");
+        return Finding::new("gateways", Grade::Warning, said)
+            .todo("start another one, or raise gateway.limits.connections");
+    }
+    let said = match found.len() {
+        0 => "none; clients of A2A and HTTP need one".to_owned(),
+        count => format!("at work: {count} (weft gateway list)"),
+    };
+    Finding::new("gateways", Grade::Ok, said)
+}
+
 /// How webhooks are stored. `None`: their bucket could not be read.
 pub(super) fn webhooks(census: Option<&Census>) -> Finding {
     const CHECK: &str = "webhooks";
@@ -322,6 +341,21 @@ mod tests {
         Skill::parse("echo").unwrap()
     }
 
+    fn gateway(connections: u32) -> GatewayRegistration {
+        GatewayRegistration {
+            name: protocol::NodeName::parse("g").unwrap(),
+            listen: "127.0.0.1:8080".to_owned(),
+            url: None,
+            secure: false,
+            connections,
+            connections_max: 10,
+            streams: 0,
+            started_at: Timestamp::default(),
+            seen_at: Timestamp::default(),
+            weft_version: String::new(),
+        }
+    }
+
     fn grade_of(bytes: u64, bytes_max: Option<u64>) -> Grade {
         let stream = StreamFill { name: "S".to_owned(), messages: 1, bytes, bytes_max };
         let account = Some(AccountFill { bytes, bytes_max });
@@ -346,6 +380,10 @@ mod tests {
             (coordinators(None, true).grade, Grade::Warning),
             (coordinators(None, false).grade, Grade::Unknown),
             (coordinators(Some(1), true).grade, Grade::Ok),
+            (gateways(None).grade, Grade::Unknown),
+            (gateways(Some(&[])).grade, Grade::Ok),
+            (gateways(Some(&[gateway(9)])).grade, Grade::Ok),
+            (gateways(Some(&[gateway(0), gateway(10)])).grade, Grade::Warning),
             (webhooks(None).grade, Grade::Unknown),
             (webhooks(Some(&Census::default())).grade, Grade::Ok),
             (webhooks(Some(&Census { open: 1, ..Census::default() })).grade, Grade::Warning),

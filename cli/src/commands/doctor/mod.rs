@@ -12,7 +12,7 @@ use crate::failure::{Exit, Failure};
 use crate::print::doctor::{Finding, Grade, findings};
 use crate::session::{ClientArgs, Session};
 
-/// Check server, streams, consumers, permissions, clock, agents, webhooks and dead letters
+/// Check server, streams, consumers, permissions, clock, agents, gateways, webhooks and dead letters
 ///
 /// Exits with 1 when something failed. How the server syncs is known through --system-server, --monitor or a
 /// coordinator that knew it; with --config, sizes and replicas are compared as well.
@@ -71,6 +71,7 @@ impl Doctor {
                 }
             }
         }
+        all.push(judge::gateways(client.gateways().await.ok().as_deref()));
         all.push(judge::webhooks(Census::take(bus).await.ok().as_ref()));
         if diagnosis.knows_consumers(&names.inbox) {
             all.extend(judge::never_served(&diagnosis.submissions, &diagnosis.skills));
