@@ -30,6 +30,7 @@ impl Failed {
             | Event::Refunded { .. }
             | Event::Delegated { .. }
             | Event::Suspended { .. }
+            | Event::Escalated { .. }
             | Event::Resumed { .. }
             | Event::Released { .. }
             | Event::Completed { .. }

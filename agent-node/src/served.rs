@@ -93,6 +93,7 @@ impl Served {
             | Kind::Refunded
             | Kind::Delegated
             | Kind::Suspended
+            | Kind::Escalated
             | Kind::Resumed
             | Kind::Released => return,
         };

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use protocol::approval::{ApprovalRequest, Decision, Level, Ruling, Verdict};
+use protocol::approval::{ApprovalRequest, Decision, Ruling, Verdict};
 use protocol::entry::{Entry, Event, Kind};
 use protocol::input::Input;
 use protocol::journal::Journaled;
@@ -49,8 +49,8 @@ pub struct Pending {
     pub until: Option<Timestamp>,
     /// Who may decide now; nobody named: anybody.
     pub deciders: Vec<String>,
-    /// Since when all of them may: when the last level that has come began.
-    pub addressed_since: Timestamp,
+    /// Whom of them it is put to now: those of the last level that has come.
+    pub addressees: Vec<String>,
     /// When further people may decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escalates: Option<Timestamp>,
@@ -200,7 +200,7 @@ impl Client {
         Ok(Approvals { pending, not_all: cut || over })
     }
 
-    /// The tasks whose last entry waits for an approval, with its place, and whether older messages were left out.
+    /// The tasks whose last entry waits for an approval, with the place at which they began to, and whether older messages were left out.
     async fn suspended_for_approval(
         &self,
         owner: Option<&Owner>,
@@ -216,8 +216,8 @@ impl Client {
                 let asks = kind == Some(Kind::Suspended)
                     && serde_json::from_slice::<Entry>(&message.payload)
                         .is_ok_and(|entry| asks(&entry));
-                if asks {
-                    found.insert((owner, task), message.sequence);
+                if asks || kind == Some(Kind::Escalated) {
+                    found.entry((owner, task)).or_insert(message.sequence);
                 } else {
                     found.remove(&(owner, task));
                 }
@@ -365,19 +365,18 @@ fn pending_of(owner: Owner, task: TaskId, log: &TaskLog, now: Timestamp) -> Opti
     let Some(WaitingFor::Approval { name, request }) = &log.waiting_for else { return None };
     let since = log.waiting_since?;
     // Whoever asks may have looked at the clock before the task began to wait.
-    let now = now.max(since);
-    let begins = |level: &Level| since.after(Duration::from_millis(level.after_ms));
-    let open = request.chain.iter().filter(|level| begins(level) <= now);
+    let age_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+    let next = request.next_level(age_ms);
     Some(Pending {
-        addressed_since: open.clone().map(begins).max().unwrap_or(since),
         task,
         owner,
         skill: log.origin.as_ref().map(|origin| origin.skill.clone()),
         name: name.clone(),
         since,
         until: log.until,
-        deciders: open.flat_map(|level| level.approvers.clone()).collect(),
-        escalates: request.next_level(since, now),
+        deciders: request.deciders(age_ms),
+        addressees: request.addressees(age_ms),
+        escalates: next.map(|after_ms| since.after(Duration::from_millis(after_ms))),
         request: (**request).clone(),
     })
 }

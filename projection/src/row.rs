@@ -23,6 +23,8 @@ pub enum Change {
     Moved(Box<Moved>),
 }
 
+const APPROVAL: &str = "approval";
+
 /// What a later entry of a log says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Moved {
@@ -100,7 +102,7 @@ fn of_entry(owner: &str, task: &str, entry: &Entry) -> Change {
         waiting_for: if let Event::Suspended { waiting_for, .. } = &entry.event {
             Some(word(waiting_for))
         } else {
-            None
+            (entry.event.kind() == Kind::Escalated).then_some(APPROVAL)
         },
         attempt: (entry.attempt > 0).then(|| (entry.attempt, entry.by.to_string())),
         is_pause: matches!(entry.event.kind(), Kind::Suspended | Kind::Released),
@@ -152,6 +154,9 @@ fn state_after(event: &Event) -> Option<TaskState> {
         let in_lane = matches!(waiting_for, WaitingFor::Lane { .. });
         return (!in_lane).then(|| lifecycle::waiting_state(waiting_for, true));
     }
+    if kind == Kind::Escalated {
+        return Some(TaskState::InputRequired);
+    }
     (kind != Kind::Resumed).then_some(TaskState::Working)
 }
 
@@ -161,7 +166,7 @@ fn word(waiting_for: &WaitingFor) -> &'static str {
         WaitingFor::Timer { .. } => "timer",
         WaitingFor::Input { .. } => "input",
         WaitingFor::Signal { .. } => "signal",
-        WaitingFor::Approval { .. } => "approval",
+        WaitingFor::Approval { .. } => APPROVAL,
         WaitingFor::Lane { .. } => "lane",
     }
 }

@@ -21,16 +21,15 @@ use weft_projection::{Feed, Projection, change};
 
 fn waits() -> Vec<WaitingFor> {
     let name = "w".to_owned();
+    let mut request = approval::ApprovalRequest::new(serde_json::json!({}), "?");
+    request.chain = vec![approval::Level { approvers: Vec::new(), after_ms: 1 }];
     vec![
         WaitingFor::Children { position: 0, enough: None },
         WaitingFor::Timer { name: name.clone() },
         WaitingFor::Input { name: name.clone(), question: Message::from_agent("?"), auth: false },
         WaitingFor::Input { name: name.clone(), question: Message::from_agent("?"), auth: true },
         WaitingFor::Signal { name: name.clone() },
-        WaitingFor::Approval {
-            name,
-            request: Box::new(approval::ApprovalRequest::new(serde_json::json!({}), "?")),
-        },
+        WaitingFor::Approval { name, request: Box::new(request) },
         WaitingFor::Lane { predecessor: 1 },
     ]
 }
@@ -63,6 +62,12 @@ fn event(kind: Kind, turn: usize) -> Event {
             Event::Delegated { name: "d".to_owned(), more: false, children: Vec::new() }
         }
         Kind::Suspended => Event::Suspended { waiting_for: wait(), until: None },
+        Kind::Escalated => Event::Escalated {
+            name: "w".to_owned(),
+            after_ms: 1,
+            to: vec!["eve".to_owned()],
+            reason: "nobody decided".to_owned(),
+        },
         Kind::Resumed => Event::Resumed { reason: "came".to_owned(), answer: None },
         Kind::AttemptFailed => Event::AttemptFailed {
             failure: FailureClass::Transient,
@@ -89,6 +94,13 @@ fn walk(seed: usize) -> Vec<(Event, u32)> {
         let lane = matches!(event, Event::Suspended { waiting_for: WaitingFor::Lane { .. }, .. });
         if lane && attempt > 0 {
             // Whoever has had its turn in a lane waits for no other.
+            continue;
+        }
+        let asked = events.last().is_some_and(|(event, _)| {
+            matches!(event, Event::Suspended { waiting_for: WaitingFor::Approval { .. }, .. })
+        });
+        if kind == Kind::Escalated && !asked {
+            // Only an approval has levels, and this one has a single further one.
             continue;
         }
         let by_nobody = lane || phase == Phase::Waiting;

@@ -195,14 +195,40 @@ impl ApprovalRequest {
                 .any(|level| level.approvers.iter().any(|name| name == by))
     }
 
-    /// When the next level may decide, if there is one later than `now`.
+    /// Who may decide at an age, in the order of the chain; nobody named: anybody.
     #[must_use]
-    pub fn next_level(&self, since: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let starts = self
-            .chain
-            .iter()
-            .map(|level| since.after(std::time::Duration::from_millis(level.after_ms)));
-        starts.filter(|at| *at > now).min()
+    pub fn deciders(&self, age_ms: u64) -> Vec<String> {
+        self.between(None, age_ms)
+    }
+
+    /// Whom it is put to at an age: those of the last level that has begun.
+    #[must_use]
+    pub fn addressees(&self, age_ms: u64) -> Vec<String> {
+        let begun = self.chain.iter().map(|level| level.after_ms).filter(|after| *after <= age_ms);
+        let last = begun.max();
+        let of_it = self.chain.iter().filter(|level| Some(level.after_ms) == last);
+        of_it.flat_map(|level| level.approvers.clone()).collect()
+    }
+
+    /// The age in ms at which the next level begins, if there is one behind `reached_ms`.
+    #[must_use]
+    pub fn next_level(&self, reached_ms: u64) -> Option<u64> {
+        self.chain.iter().map(|level| level.after_ms).filter(|after| *after > reached_ms).min()
+    }
+
+    /// The last level that has begun at an age and not by `reached_ms`, and whom all such levels add.
+    #[must_use]
+    pub fn escalated(&self, reached_ms: u64, age_ms: u64) -> Option<(u64, Vec<String>)> {
+        let begun = self.chain.iter().map(|level| level.after_ms).filter(|after| *after <= age_ms);
+        let last = begun.max().filter(|last| *last > reached_ms)?;
+        Some((last, self.between(Some(reached_ms), last)))
+    }
+
+    fn between(&self, behind_ms: Option<u64>, age_ms: u64) -> Vec<String> {
+        let begun = self.chain.iter().filter(|level| {
+            level.after_ms <= age_ms && behind_ms.is_none_or(|behind| level.after_ms > behind)
+        });
+        begun.flat_map(|level| level.approvers.clone()).collect()
     }
 
     /// What the decisions so far come to, in the order of the stream: the first one that denies or edits, or the one
@@ -273,6 +299,32 @@ mod tests {
         let two: Value = serde_json::from_str(r#"{"a":"é","b":[1,{"x":null,"y":0}]}"#).unwrap();
         assert_eq!(action_hash(&one), action_hash(&two));
         assert_ne!(action_hash(&json!({"a": 1})), action_hash(&json!({"a": "1"})));
+    }
+
+    #[test]
+    fn a_chain_says_who_decides_at_each_age() {
+        let mut request = ApprovalRequest::new(json!(1), "?");
+        assert_eq!(
+            (request.deciders(9), request.next_level(0), request.escalated(0, 9)),
+            (vec![], None, None)
+        );
+        let level = |name: &str, after_ms| Level { approvers: vec![name.to_owned()], after_ms };
+        request.chain = vec![level("ann", 0), level("eve", 10), level("bob", 10), level("kim", 30)];
+        for (reached, age, deciders, addressees, escalated, next) in [
+            (0, 0, "ann", "ann", None, Some(10)),
+            (0, 9, "ann", "ann", None, Some(10)),
+            (0, 10, "ann eve bob", "eve bob", Some((10, "eve bob")), Some(30)),
+            (10, 29, "ann eve bob", "eve bob", None, Some(30)),
+            (10, 30, "ann eve bob kim", "kim", Some((30, "kim")), None),
+            (0, 99, "ann eve bob kim", "kim", Some((30, "eve bob kim")), None),
+            (30, 99, "ann eve bob kim", "kim", None, None),
+        ] {
+            let found = request.escalated(reached, age).map(|(at, to)| (at, to.join(" ")));
+            let found = found.as_ref().map(|(at, to)| (*at, to.as_str()));
+            assert_eq!(request.deciders(age).join(" "), deciders, "{age}");
+            assert_eq!(request.addressees(age).join(" "), addressees, "{age}");
+            assert_eq!((found, request.next_level(age)), (escalated, next), "{reached} {age}");
+        }
     }
 
     #[test]

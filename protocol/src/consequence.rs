@@ -41,17 +41,14 @@ pub fn of(subjects: &Subjects, task: &TaskId, log: &TaskLog) -> Vec<Publication>
             let losers = log.losers().map(|child| cancel(subjects, owner, task, &child.task));
             requeue(subjects, task, log).into_iter().chain(losers).collect()
         }
-        Phase::Waiting => {
-            let limit = log.until.into_iter().chain(origin.deadline).min();
-            std::iter::once(wake(
-                subjects,
-                owner,
-                task,
-                &format!("wait-{owner}-{task}-{}", log.generation),
-            ))
-            .chain(limit.map(|at| timed_wake(subjects, owner, task, log.generation, at)))
-            .collect()
-        }
+        Phase::Waiting => std::iter::once(wake(
+            subjects,
+            owner,
+            task,
+            &format!("wait-{owner}-{task}-{}", log.generation),
+        ))
+        .chain(timed_wake(subjects, task, log))
+        .collect(),
         Phase::Ended => {
             let parent = origin
                 .parent
@@ -76,23 +73,18 @@ pub fn ended_child(owner: &Owner, id: &str) -> Option<TaskId> {
     TaskId::parse(id.strip_prefix(&end_id(owner, ""))?).ok()
 }
 
-/// Wakes a waiting task at a point in time.
-fn timed_wake(
-    subjects: &Subjects,
-    owner: &Owner,
-    task: &TaskId,
-    generation: u64,
-    at: Timestamp,
-) -> Publication {
-    let name = format!("wait-{generation}");
-    Publication {
-        subject: subjects.timer(owner, task, &name),
+/// Wakes a waiting task when something is due.
+#[must_use]
+pub fn timed_wake(subjects: &Subjects, task: &TaskId, log: &TaskLog) -> Option<Publication> {
+    let (owner, generation) = (&log.origin.as_ref()?.owner, log.generation);
+    Some(Publication {
+        subject: subjects.timer(owner, task, &format!("wait-{generation}")),
         headers: Headers::new()
             .with(header::MSG_ID, format!("time-{owner}-{task}-{generation}"))
-            .with(header::SCHEDULE, format!("@at {at}"))
+            .with(header::SCHEDULE, format!("@at {}", log.due()?))
             .with(header::SCHEDULE_TARGET, subjects.wake(owner, task)),
         payload: Bytes::new(),
-    }
+    })
 }
 
 /// The message that ends a child whose result nobody wants any more.

@@ -196,6 +196,17 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
+    /// Nobody has decided in time about what it waits for: further people may decide from now on.
+    Escalated {
+        /// The approval's name.
+        name: String,
+        /// Which level of the chain has begun: the last whose time has come.
+        after_ms: u64,
+        /// Who may decide now and could not before.
+        to: Vec<String>,
+        /// Why.
+        reason: String,
+    },
     /// What it waited for is there; it is queued again.
     Resumed {
         /// Why.
@@ -302,6 +313,8 @@ pub enum Kind {
     Delegated,
     /// See [`Event::Suspended`].
     Suspended,
+    /// See [`Event::Escalated`].
+    Escalated,
     /// See [`Event::Resumed`].
     Resumed,
     /// See [`Event::AttemptFailed`].
@@ -320,7 +333,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every type.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Claimed,
         Self::Status,
         Self::Artifact,
@@ -330,6 +343,7 @@ impl Kind {
         Self::Refunded,
         Self::Delegated,
         Self::Suspended,
+        Self::Escalated,
         Self::Resumed,
         Self::AttemptFailed,
         Self::Released,
@@ -352,6 +366,7 @@ impl Kind {
             Self::Refunded => "refunded",
             Self::Delegated => "delegated",
             Self::Suspended => "suspended",
+            Self::Escalated => "escalated",
             Self::Resumed => "resumed",
             Self::AttemptFailed => "attempt_failed",
             Self::Released => "released",
@@ -395,6 +410,7 @@ impl Event {
             Self::Refunded { .. } => Kind::Refunded,
             Self::Delegated { .. } => Kind::Delegated,
             Self::Suspended { .. } => Kind::Suspended,
+            Self::Escalated { .. } => Kind::Escalated,
             Self::Resumed { .. } => Kind::Resumed,
             Self::AttemptFailed { .. } => Kind::AttemptFailed,
             Self::Released { .. } => Kind::Released,

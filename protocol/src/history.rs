@@ -20,7 +20,7 @@ impl History {
     /// Takes in an entry of the log: a question, or a message that the entry uses up.
     pub fn note(&mut self, sequence: u64, generation: u64, event: &Event) {
         if let Event::Suspended { waiting_for, .. } = event
-            && let Some(question) = view::question(waiting_for)
+            && let Some(question) = view::question(waiting_for, 0)
         {
             self.turns.insert(sequence, (generation, question));
         }

@@ -51,6 +51,7 @@ pub const ARROWS: &[(Phase, Kind, Phase)] = &[
     (Phase::Running, Kind::Failed, Phase::Ended),
     (Phase::Running, Kind::Canceled, Phase::Ended),
     (Phase::Running, Kind::Rejected, Phase::Ended),
+    (Phase::Waiting, Kind::Escalated, Phase::Waiting),
     (Phase::Waiting, Kind::Resumed, Phase::Queued),
     (Phase::Waiting, Kind::Failed, Phase::Ended),
     (Phase::Waiting, Kind::Canceled, Phase::Ended),
@@ -103,6 +104,7 @@ pub fn end_state(kind: Kind) -> Option<TaskState> {
         | Kind::Refunded
         | Kind::Delegated
         | Kind::Suspended
+        | Kind::Escalated
         | Kind::Resumed
         | Kind::AttemptFailed
         | Kind::Released => None,

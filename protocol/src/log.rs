@@ -6,10 +6,10 @@
 
 mod attempt;
 mod children;
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::approval::Verdict;
 use crate::budget::{Account, Usage};
 use crate::entry::{Entry, Event, Kind, Origin};
 use crate::fault::{FailureClass, Fault};
@@ -20,7 +20,7 @@ use crate::message::Message;
 use crate::submission::Source;
 use crate::task::{Artifact, TaskState};
 use crate::time::Timestamp;
-use crate::wait::{Answer, WaitingFor};
+use crate::wait::WaitingFor;
 
 pub use attempt::{Attempt, AttemptOutcome};
 
@@ -82,6 +82,14 @@ pub enum FoldError {
         /// The approval's name.
         name: String,
     },
+    /// It escalates to a level that its approval has not, or that has begun before.
+    #[error("entry at sequence {sequence}: there is no new level after {after_ms} ms")]
+    Level {
+        /// Stream sequence of the entry.
+        sequence: u64,
+        /// When the level begins, by the entry.
+        after_ms: u64,
+    },
 }
 
 /// Where a task stands: the fold of its log.
@@ -113,6 +121,10 @@ pub struct TaskLog {
     pub waiting_for: Option<WaitingFor>,
     /// Since when it waits.
     pub waiting_since: Option<Timestamp>,
+    /// The generation of the entry that it began to wait with.
+    pub asked_at: u64,
+    /// Which level of an approval's chain has begun by the log, in ms after the request.
+    pub escalated_ms: u64,
     /// Until when it waits, if the wait has a limit.
     pub until: Option<Timestamp>,
     /// The messages in the log stream that it has used up.
@@ -152,6 +164,8 @@ impl Default for TaskLog {
             said_at: 0,
             waiting_for: None,
             waiting_since: None,
+            asked_at: 0,
+            escalated_ms: 0,
             until: None,
             used: BTreeSet::new(),
             account: Account::default(),
@@ -265,6 +279,11 @@ impl TaskLog {
         {
             return Err(FoldError::Approval { sequence, name: name.clone() });
         }
+        if let Event::Escalated { after_ms, .. } = entry.event
+            && !self.has_level(after_ms)
+        {
+            return Err(FoldError::Level { sequence, after_ms });
+        }
         self.note_attempt(&entry);
         if let (Driver::Requeue { sequence: unknown @ None, .. }, Some(found)) =
             (&mut self.driver, entry.driver)
@@ -294,31 +313,6 @@ impl TaskLog {
             (None, Some(waiting_for)) => lifecycle::waiting_state(waiting_for, begun),
             (None, None) => lifecycle::open_state(self.phase, begun),
         }
-    }
-
-    fn stop_waiting(&mut self) -> Option<WaitingFor> {
-        self.waiting_since = None;
-        self.until = None;
-        self.waiting_for.take()
-    }
-
-    /// Marks an approval as used up; `false` when there is none to use.
-    fn use_approval(&mut self, name: &str) -> bool {
-        let given = |answer: &Answer| {
-            matches!(answer, Answer::Approval { ruling, .. }
-                if matches!(ruling.verdict, Some(Verdict::Approve | Verdict::Edit)))
-        };
-        self.journal.iter_mut().rev().any(|journaled| match journaled {
-            Journaled::Answered { waiting_for, answer, used: used @ false }
-                if waiting_for.name() == Some(name) && given(answer) =>
-            {
-                *used = true;
-                true
-            }
-            Journaled::Answered { .. } | Journaled::Step { .. } | Journaled::Delegated { .. } => {
-                false
-            }
-        })
     }
 
     /// Opens the record of a new attempt, closing one that never ended as lost.
@@ -398,9 +392,12 @@ impl TaskLog {
             Event::Suspended { waiting_for, until } => {
                 self.waiting_for = Some(waiting_for);
                 self.waiting_since = Some(at);
+                self.asked_at = self.generation;
+                self.escalated_ms = 0;
                 self.until = until;
                 self.close_attempt(AttemptOutcome::Suspended, None);
             }
+            Event::Escalated { after_ms, .. } => self.escalated_ms = after_ms,
             Event::Resumed { answer, .. } => {
                 self.ask_for_another(true);
                 match (waited_for, answer) {
@@ -468,25 +465,6 @@ impl TaskLog {
             Some(known) if append => known.parts.extend(artifact.parts),
             Some(known) => *known = artifact,
             None => self.artifacts.push(artifact),
-        }
-    }
-
-    fn journal_answer(&mut self, waiting_for: WaitingFor, answer: Answer) {
-        self.used.extend(answer.sequences());
-        match (waiting_for, answer) {
-            (WaitingFor::Children { position, .. }, Answer::Children { ended }) => {
-                self.join(position, Some(ended));
-            }
-            (waiting_for, answer) => {
-                if let (WaitingFor::Approval { request, .. }, Answer::Approval { ruling, .. }) =
-                    (&waiting_for, &answer)
-                    && let Some(more) = request.raise(ruling)
-                {
-                    self.account.granted = self.account.granted.raised_by(more);
-                }
-                let waiting_for = Box::new(waiting_for);
-                self.journal.push(Journaled::Answered { waiting_for, answer, used: false });
-            }
         }
     }
 }

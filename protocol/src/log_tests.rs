@@ -1,6 +1,7 @@
 //! The fold, read as a specification.
 
 use super::*;
+use crate::approval::{ApprovalRequest, Level};
 use crate::entry::Child;
 use crate::id::{NodeName, Owner, Skill, TaskId};
 use crate::lifecycle::ARROWS;
@@ -28,6 +29,18 @@ fn entry(generation: u64, attempt: u32, event: Event) -> Entry {
 
 fn fault() -> Fault {
     Fault::new("agent_error", "no luck")
+}
+
+fn approval() -> WaitingFor {
+    let level = |name: &str, after_ms| Level { approvers: vec![name.to_owned()], after_ms };
+    let mut request = ApprovalRequest::new(serde_json::json!({"pay": 5}), "pay?");
+    request.chain = vec![level("ann", 0), level("eve", 1_000), level("kim", 9_000)];
+    WaitingFor::Approval { name: "pay".to_owned(), request: Box::new(request) }
+}
+
+fn escalated(after_ms: u64) -> Event {
+    let (name, to) = ("pay".to_owned(), vec!["eve".to_owned()]);
+    Event::Escalated { name, after_ms, to, reason: "ann did not decide".to_owned() }
 }
 
 fn event(kind: Kind) -> Event {
@@ -65,10 +78,8 @@ fn event(kind: Kind) -> Event {
                 essential: false,
             }],
         },
-        Kind::Suspended => Event::Suspended {
-            waiting_for: WaitingFor::Children { position: 0, enough: None },
-            until: None,
-        },
+        Kind::Suspended => Event::Suspended { waiting_for: approval(), until: None },
+        Kind::Escalated => escalated(1_000),
         Kind::Resumed => Event::Resumed { reason: "children ended".to_owned(), answer: None },
         Kind::AttemptFailed => Event::AttemptFailed {
             failure: FailureClass::Transient,
@@ -180,6 +191,32 @@ fn giving_up_adds_no_attempt_and_loses_the_last_one() {
     .unwrap();
     let outcomes = log.attempts.iter().map(|attempt| attempt.outcome).collect::<Vec<_>>();
     assert_eq!(outcomes, [AttemptOutcome::Lost]);
+}
+
+#[test]
+fn an_approval_escalates_once_to_each_level_and_is_as_old_as_its_question() {
+    let mut log = run(&[Kind::Claimed, Kind::Suspended]);
+    let since = log.waiting_since;
+    let due = |log: &TaskLog| log.due().zip(since).map(|(at, since)| at.since(since).as_millis());
+    assert_eq!((log.asked_at, log.escalated_ms, due(&log)), (2, 0, Some(1_000)));
+    for (after_ms, taken, next) in [
+        (0, false, Some(1_000)),
+        (1_001, false, Some(1_000)),
+        (1_000, true, Some(9_000)),
+        (1_000, false, Some(9_000)),
+        (9_000, true, None),
+        (1_000, false, None),
+    ] {
+        let before = log.clone();
+        let result = log.apply(99, entry(log.generation + 1, 0, escalated(after_ms)));
+        if !taken {
+            assert!(matches!(result, Err(FoldError::Level { .. })), "{after_ms}");
+            assert_eq!(log, before);
+        }
+        assert_eq!((result.is_ok(), due(&log)), (taken, next), "{after_ms}");
+    }
+    assert_eq!((log.asked_at, log.waiting_since), (2, since));
+    assert_eq!((log.state, log.attempts.len()), (TaskState::InputRequired, 1));
 }
 
 #[test]

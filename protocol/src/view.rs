@@ -19,15 +19,17 @@ pub fn context(task: &TaskId, named: Option<&ContextId>) -> String {
     named.map_or_else(|| task.to_string(), ToString::to_string)
 }
 
-/// What a task that waits for somebody asks; `None` when it waits for something else.
+/// What a task that waits for somebody asks; `None` when it waits for something else. `escalated_ms` says which level of
+/// an approval's chain has begun.
 #[must_use]
-pub fn question(waiting_for: &WaitingFor) -> Option<Message> {
+pub fn question(waiting_for: &WaitingFor, escalated_ms: u64) -> Option<Message> {
     match waiting_for {
         WaitingFor::Input { question, .. } => Some(question.clone()),
         WaitingFor::Approval { name, request } => {
             let mut message = Message::from_agent(request.question.clone());
             message.parts.push(Part::data(request.action.clone()));
-            let facts = json!({ "name": name, "request": request });
+            let deciders = request.deciders(escalated_ms);
+            let facts = json!({ "name": name, "request": request, "deciders": deciders });
             message.metadata = Some(Map::from_iter([(APPROVAL.to_owned(), facts)]));
             Some(message)
         }
@@ -56,10 +58,9 @@ pub fn task(id: &TaskId, log: &TaskLog, input: Option<Message>) -> Task {
     let named = log.origin.as_ref().and_then(|origin| origin.context_id.as_ref());
     let (id, context_id) = (id.to_string(), context(id, named));
     let address = |message, generation| addressed(message, &id, &context_id, generation);
-    // While a task waits nothing but the end of the wait is written: the last entry is the one that asks.
-    let asked = log.waiting_for.as_ref().and_then(question);
+    let asked = log.waiting_for.as_ref().and_then(|asked| question(asked, log.escalated_ms));
     let message = match asked {
-        Some(question) => Some(address(question, log.generation)),
+        Some(question) => Some(address(question, log.asked_at)),
         None => log.status_message.clone().map(|message| address(message, log.said_at)),
     };
     Task {

@@ -29,6 +29,10 @@ fn me() -> Owner {
     Owner::default()
 }
 
+fn names(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
 fn choice(verdict: Verdict, by: &str) -> Choice {
     let action = (verdict == Verdict::Edit).then(|| json!({"pay": 4}));
     Choice { verdict, by: by.to_owned(), comment: None, action, hash: None }
@@ -102,10 +106,7 @@ async fn chain_quorum_and_expiry_say_who_decides_and_until_when() {
     let chain = json!([{"approvers": ["ann"]}, {"approvers": ["eve"], "afterMs": 1500}]);
     let chained = pay(&mesh, &file, json!({"chain": chain})).await;
     let pending = asked(&mesh, &chained).await;
-    assert_eq!(
-        (pending.deciders.as_slice(), pending.addressed_since),
-        (&["ann".to_owned()][..], pending.since)
-    );
+    assert_eq!((&pending.deciders, &pending.addressees), (&names("ann"), &names("ann")));
     assert!(pending.is_for("ann") && !pending.is_for("eve"));
     let early = decide(&mesh, &chained, choice(Verdict::Approve, "eve")).await.unwrap_err();
     assert!(matches!(early, DecideError::MayNot { .. }), "{early}");
@@ -131,12 +132,12 @@ async fn chain_quorum_and_expiry_say_who_decides_and_until_when() {
         })
         .await;
     }
+    let asked_at = pending.since;
     wait_until("the second level", SOON, || async {
         let pending = asked(&mesh, &chained).await;
-        (pending.deciders == ["ann", "eve"]).then(|| {
-            let waited = pending.addressed_since.since(pending.since);
-            assert_eq!(waited, Duration::from_millis(1500));
-            assert!(pending.is_for("eve"));
+        assert_eq!(pending.since, asked_at, "an escalation asks nothing anew");
+        (pending.addressees == names("eve")).then(|| {
+            assert_eq!((&pending.deciders, pending.is_for("eve")), (&names("ann eve"), true));
         })
     })
     .await;
@@ -213,5 +214,64 @@ async fn kills_between_decision_and_effect_lose_and_double_nothing() {
         assert!(ran >= 1 && ran < usize::try_from(attempts).unwrap() + 1, "{ran} {attempts}");
     }
     println!("{kills} kills, {} effects for {} tasks", marks(&file).len(), tasks.len());
+    assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
+}
+
+/// Whom a task's log has told that they may decide, and after which time.
+async fn told(mesh: &Mesh, task: &TaskId) -> Vec<(u64, Vec<String>)> {
+    let escalated = |entry: Entry| match entry.event {
+        Event::Escalated { after_ms, to, .. } => Some((after_ms, to)),
+        _ => None,
+    };
+    mesh.entries(task).await.into_iter().filter_map(escalated).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_decide_next_is_told_once_whatever_is_killed() {
+    let (mesh, mut first) = Mesh::start(PROGRAM, PLAYERS).await;
+    let mut second = mesh.coordinator("c1", false).await;
+    let _node = mesh.node("n1").await;
+    let file = mesh.folder().join("paid");
+    let level = |name: &str, after_ms: u64| json!({"approvers": [name], "afterMs": after_ms});
+    let chain = json!([level("ann", 0), level("eve", 600), level("kim", 1_200)]);
+    let mut tasks = Vec::new();
+    for _ in 0..8 {
+        tasks.push(pay(&mesh, &file, json!({"chain": chain})).await);
+    }
+    let mut asked_at = Vec::new();
+    for task in &tasks {
+        asked_at.push(asked(&mesh, task).await.since);
+    }
+    for _ in 0..3 {
+        for victim in [&mut first, &mut second] {
+            victim.kill().await;
+            assert!(victim.restart().await);
+        }
+    }
+    for (task, since) in tasks.iter().zip(asked_at) {
+        let watched = async {
+            let mut watch = mesh.client.watch(&me(), task).await.unwrap();
+            while let Some(entry) = watch.next().await.unwrap() {
+                if matches!(&entry.event, Event::Escalated { to, .. } if to.contains(&"kim".to_owned()))
+                {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(SOON, watched).await.unwrap();
+        // Who was down at the first time puts it to both at the second.
+        let (each, both) =
+            (vec![(600, names("eve")), (1_200, names("kim"))], (1_200, names("eve kim")));
+        let told = told(&mesh, task).await;
+        assert!(told == each || told == [both], "{told:?}");
+        let pending = asked(&mesh, task).await;
+        assert_eq!((pending.since, &pending.addressees), (since, &names("kim")));
+        let listed = mesh.client.approvals(None, 100, Clock::system().now()).await.unwrap();
+        assert!(listed.pending.contains(&pending), "{listed:?}");
+        let outcome = decide(&mesh, task, choice(Verdict::Approve, "kim")).await.unwrap();
+        assert!(matches!(outcome, Outcome::Counted(_)), "{outcome:?}");
+        mesh.end_of(task).await;
+    }
+    assert_eq!(marks(&file).len(), tasks.len());
     assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
 }

@@ -32,7 +32,6 @@ pub(crate) fn list(
                 "HASH",
                 "MAY DECIDE",
                 "SINCE",
-                "WAITS",
                 "UNTIL",
             ];
             let rows = found.pending.iter().map(|one| row(one, now)).collect();
@@ -47,14 +46,18 @@ pub(crate) fn list(
 }
 
 fn row(one: &Pending, now: Timestamp) -> Vec<String> {
-    let deciders = match one.deciders.as_slice() {
+    let earlier = one.deciders.iter().filter(|name| !one.addressees.contains(name));
+    let earlier: Vec<_> = earlier.map(String::as_str).collect();
+    let mut deciders = match one.addressees.as_slice() {
         [] => "anybody".to_owned(),
         names => names.join(", "),
     };
-    let deciders = match one.escalates {
-        Some(at) => format!("{deciders}; more at {at}"),
-        None => deciders,
-    };
+    if !earlier.is_empty() {
+        deciders = format!("{deciders}; still {}", earlier.join(", "));
+    }
+    if let Some(at) = one.escalates {
+        deciders = format!("{deciders}; more at {at}");
+    }
     vec![
         one.task.to_string(),
         one.owner.to_string(),
@@ -63,7 +66,6 @@ fn row(one: &Pending, now: Timestamp) -> Vec<String> {
         beginning(&one.request.action.to_string(), ACTION_CHARS),
         one.request.hash.chars().take(HASH_CHARS).collect(),
         deciders,
-        ago(one.addressed_since, now),
         ago(one.since, now),
         one.until.map_or_else(|| "-".to_owned(), |until| until.to_string()),
     ]

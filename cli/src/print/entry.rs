@@ -45,6 +45,9 @@ fn detail(entry: &Entry) -> String {
             Some(until) => format!("waits for {}, until {until}", waits_for(waiting_for)),
             None => format!("waits for {}", waits_for(waiting_for)),
         },
+        Event::Escalated { name, to, reason, .. } => {
+            format!("{name} goes to {}: {reason}", to.join(", "))
+        }
         Event::Resumed { reason, .. }
         | Event::Released { reason, .. }
         | Event::Canceled { reason } => reason.clone(),

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use protocol::consequence::Publication;
+use protocol::TaskId;
+use protocol::consequence::{self, Publication};
 use protocol::entry::Event;
 use protocol::fault::{FailureClass, Fault, code};
-use protocol::header;
 use protocol::lifecycle::Phase;
 use protocol::log::TaskLog;
 use protocol::subject::{Subject, Subjects};
@@ -43,6 +43,8 @@ pub enum Wake {
 pub enum Look {
     /// It goes on with this entry.
     Resume(Box<Event>),
+    /// It goes on waiting, and this entry tells further people that they may decide.
+    Escalate(Box<Event>),
     /// It goes on waiting, and whatever ends the wait brings a wake of its own.
     Wait,
     /// It is due in a moment: look again then.
@@ -88,15 +90,30 @@ pub fn look(log: &TaskLog, arrived: &[Arrived], now: Timestamp) -> Look {
             let reason = reason(&answer, waiting_for);
             Look::Resume(Box::new(Event::Resumed { reason, answer: Some(answer) }))
         }
-        None => soon(log, now),
+        None => match escalation(waiting_for, log.escalated_ms, now.since(since)) {
+            Some(event) => Look::Escalate(Box::new(event)),
+            None => soon(log, now),
+        },
     }
+}
+
+/// The entry that puts an approval to further people, if the time of a level has come that is not in the log.
+fn escalation(waiting_for: &WaitingFor, escalated_ms: u64, age: Duration) -> Option<Event> {
+    let WaitingFor::Approval { name, request } = waiting_for else { return None };
+    let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    let (after_ms, to) = request.escalated(escalated_ms, age_ms)?;
+    let asked = request.deciders(escalated_ms).join(", ");
+    let reason = match request.quorum {
+        1 => format!("{asked} did not decide within {after_ms} ms"),
+        quorum => format!("{asked} did not make the quorum of {quorum} within {after_ms} ms"),
+    };
+    Some(Event::Escalated { name: name.clone(), after_ms, to, reason })
 }
 
 /// Whether a task that goes on waiting is due in a moment.
 #[must_use]
 pub fn soon(log: &TaskLog, now: Timestamp) -> Look {
-    let deadline = log.origin.as_ref().and_then(|origin| origin.deadline);
-    match log.until.into_iter().chain(deadline).min() {
+    match log.due() {
         Some(due) if due > now && due.since(now) <= SOON => Look::Soon { wait: due.since(now) },
         Some(_) | None => Look::Wait,
     }
@@ -135,27 +152,13 @@ pub fn lane_is_free() -> Event {
     Event::Resumed { reason: "the task before it in its lane has ended".to_owned(), answer: None }
 }
 
-/// The wake at which further people may decide about what a task waits for, if there is such a time.
+/// What is published again for a task that goes on waiting for people: whoever wrote that it has escalated may have died
+/// before the next time was set.
 #[must_use]
-pub fn escalation(
-    subjects: &Subjects,
-    task: &protocol::TaskId,
-    log: &TaskLog,
-    now: Timestamp,
-) -> Option<Publication> {
-    let owner = &log.origin.as_ref()?.owner;
-    let WaitingFor::Approval { request, .. } = log.waiting_for.as_ref()? else { return None };
-    let at = request.next_level(log.waiting_since?, now)?;
-    if log.until.is_some_and(|until| until <= at) {
-        return None;
-    }
-    let name = format!("level-{}-{}", log.generation, at.millis());
-    let headers = header::Headers::new()
-        .with(header::MSG_ID, format!("time-{owner}-{task}-{name}"))
-        .with(header::SCHEDULE, format!("@at {at}"))
-        .with(header::SCHEDULE_TARGET, subjects.wake(owner, task));
-    let subject = subjects.timer(owner, task, &name);
-    Some(Publication { subject, headers, payload: bytes::Bytes::new() })
+pub fn next_time(subjects: &Subjects, task: &TaskId, log: &TaskLog) -> Option<Publication> {
+    let has_levels = matches!(&log.waiting_for, Some(WaitingFor::Approval { request, .. })
+        if !request.chain.is_empty());
+    consequence::timed_wake(subjects, task, log).filter(|_| has_levels)
 }
 
 /// Whether a consequence is a cancel, which on the first wake by a child's end is left out: else a thousand canceled

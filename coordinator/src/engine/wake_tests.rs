@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::engine::tests_support;
+use protocol::header;
 use protocol::input::Input;
 
 fn at(millis: i64) -> Timestamp {
@@ -84,34 +85,49 @@ fn the_time_and_what_was_said_end_a_wait() {
                 };
                 reason
             }
+            Look::Escalate(event) => panic!("{event:?}"),
         };
         assert_eq!(word, expected, "{wait:?} {until:?} {now}");
     }
 }
 
 #[test]
-fn a_further_level_brings_a_wake() {
+fn an_approval_goes_to_further_people_when_their_time_has_come() {
     let mut request = ApprovalRequest::new(json!({"pay": 5}), "pay?");
     let level = |name: &str, after_ms| Level { approvers: vec![name.to_owned()], after_ms };
     request.chain = vec![level("ann", 0), level("bob", 1_000), level("eve", 5_000)];
     let approval = WaitingFor::Approval { name: "pay".to_owned(), request: Box::new(request) };
-    let subjects = Subjects::default();
-    let task = TaskId::from_sequence(7);
-    for (until, now, expected) in [
-        (None, 0, Some(1_000)),
-        (None, 999, Some(1_000)),
-        (None, 1_000, Some(5_000)),
-        (None, 5_000, None),
-        (Some(5_000), 1_000, None),
-        (Some(5_001), 1_000, Some(5_000)),
+    let (subjects, task) = (Subjects::default(), TaskId::from_sequence(7));
+    for (until, reached, now, expected, next) in [
+        (None, 0, 0, "wait", Some(1_000)),
+        (None, 0, 999, "soon 1", Some(1_000)),
+        (None, 0, 1_000, "bob: ann did not decide within 1000 ms", Some(1_000)),
+        (None, 1_000, 1_000, "wait", Some(5_000)),
+        (None, 1_000, 5_001, "eve: ann, bob did not decide within 5000 ms", Some(5_000)),
+        (None, 0, 5_000, "bob, eve: ann did not decide within 5000 ms", Some(1_000)),
+        (None, 5_000, 9_000, "wait", None),
+        (Some(5_000), 1_000, 1_000, "wait", Some(5_000)),
+        (Some(5_000), 1_000, 5_000, "resume", Some(5_000)),
+        (Some(3_000), 1_000, 1_000, "wait", Some(3_000)),
     ] {
-        let log = waiting(approval.clone(), until);
-        let found = escalation(&subjects, &task, &log, at(now));
-        let due = found.as_ref().and_then(|wake| wake.headers.get(header::SCHEDULE));
-        assert_eq!(due, expected.map(|ms| format!("@at {}", at(ms))).as_deref(), "{until:?} {now}");
-        let target = found.as_ref().and_then(|wake| wake.headers.get(header::SCHEDULE_TARGET));
+        let mut log = waiting(approval.clone(), until);
+        log.escalated_ms = reached;
+        let word = match look(&log, &[], at(now)) {
+            Look::Wait => "wait".to_owned(),
+            Look::Soon { wait } => format!("soon {}", wait.as_millis()),
+            Look::Resume(_) => "resume".to_owned(),
+            Look::Escalate(event) => {
+                let Event::Escalated { to, reason, .. } = *event else { panic!("{event:?}") };
+                format!("{}: {reason}", to.join(", "))
+            }
+        };
+        assert_eq!(word, expected, "{until:?} {reached} {now}");
+        let time = next_time(&subjects, &task, &log);
+        let due = time.as_ref().and_then(|wake| wake.headers.get(header::SCHEDULE));
+        assert_eq!(due, next.map(|ms| format!("@at {}", at(ms))).as_deref(), "{until:?} {reached}");
+        let target = time.as_ref().and_then(|wake| wake.headers.get(header::SCHEDULE_TARGET));
         let wake = subjects.wake(&Owner::default(), &task);
         assert!(target.is_none_or(|target| target == wake));
     }
-    assert_eq!(escalation(&subjects, &task, &waiting(timer(), Some(9)), at(0)), None);
+    assert_eq!(next_time(&subjects, &task, &waiting(timer(), Some(9))), None);
 }

@@ -12,7 +12,7 @@ use protocol::input::{Input, InputKind};
 use protocol::limits::INPUTS_MAX;
 use protocol::log::TaskLog;
 use protocol::time::Timestamp;
-use protocol::wait::{Arrived, WaitingFor};
+use protocol::wait::Arrived;
 use runtime::bus::{Delivery, Outgoing, StoredMessage};
 
 use super::care::{Care, repeated};
@@ -45,7 +45,7 @@ impl Care {
     ) -> Result<(Arc<TaskLog>, Option<Duration>), LogError> {
         self.metrics.coordinator.wakes.inc();
         let mut log = self.logs.read(owner, task).await?;
-        let resumed = match wake::wake(&log, now) {
+        let event = match wake::wake(&log, now) {
             Wake::Unknown => None,
             Wake::CarryOut => {
                 if let Some(cancels) = repeated(wakes) {
@@ -68,25 +68,48 @@ impl Care {
             Wake::LookAtInputs => {
                 let arrived = self.arrived(owner, task).await?;
                 match wake::look(&log, &arrived, now) {
-                    Look::Resume(event) => Some(*event),
+                    Look::Resume(event) | Look::Escalate(event) => Some(*event),
                     Look::Wait => {
-                        self.escalate(task, &log, now).await?;
+                        if let Some(again) = wake::next_time(self.bus().subjects(), task, &log) {
+                            let Publication { subject, headers, payload } = again;
+                            self.bus().store(Outgoing::new(subject, headers, payload)).await?;
+                        }
                         None
                     }
                     Look::Soon { wait } => return Ok((log, Some(wait))),
                 }
             }
         };
-        if let Some(event) = resumed {
-            if let Event::Resumed { reason, .. } = &event {
-                tracing::info!(task_id = %task, reason, "resumed");
-            }
-            self.logs.append(owner, task, Arc::make_mut(&mut log), event, None).await?;
-            self.metrics.coordinator.resumed.inc();
+        if let Some(event) = event {
+            self.write(owner, task, Arc::make_mut(&mut log), event).await?;
         } else if let Look::Soon { wait } = wake::soon(&log, now) {
             return Ok((log, Some(wait)));
         }
         Ok((log, None))
+    }
+
+    /// Lets a task go on, or puts what it asks to further people.
+    async fn write(
+        &self,
+        owner: &Owner,
+        task: &TaskId,
+        log: &mut TaskLog,
+        event: Event,
+    ) -> Result<(), LogError> {
+        let counted = match &event {
+            Event::Escalated { to, reason, .. } => {
+                tracing::warn!(task_id = %task, ?to, reason, "approval escalated");
+                &self.metrics.coordinator.escalated
+            }
+            event => {
+                let reason = if let Event::Resumed { reason, .. } = event { reason } else { "" };
+                tracing::info!(task_id = %task, reason, "resumed");
+                &self.metrics.coordinator.resumed
+            }
+        };
+        self.logs.append(owner, task, log, event, None).await?;
+        counted.inc();
+        Ok(())
     }
 
     /// Everything that was said to a task and can be read, oldest first, none of it newer than the leader's last.
@@ -132,25 +155,6 @@ impl Care {
             return Err(LogError::Moved);
         }
         Ok(stored)
-    }
-
-    /// Sees to a wake when further people may decide.
-    async fn escalate(&self, task: &TaskId, log: &TaskLog, now: Timestamp) -> Result<(), LogError> {
-        if let (Some(WaitingFor::Approval { request, .. }), Some(since)) =
-            (&log.waiting_for, log.waiting_since)
-        {
-            let age = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
-            let levels = request.chain.iter().filter(|level| level.after_ms <= age).count();
-            if levels > 1 {
-                tracing::warn!(task_id = %task, level = levels, reason = "nobody has decided yet", "approval escalated");
-            }
-        }
-        if let Some(Publication { subject, headers, payload }) =
-            wake::escalation(self.bus().subjects(), task, log, now)
-        {
-            self.bus().store(Outgoing::new(subject, headers, payload)).await?;
-        }
-        Ok(())
     }
 
     /// Looks at the children of a delegation until it is clear whether the task goes on.

@@ -55,6 +55,8 @@ pub struct Narrator {
     phase: Phase,
     begun: bool,
     state: TaskState,
+    /// The approval that it waits for, which is put to further people later, and the generation that asked.
+    asked: Option<(u64, WaitingFor)>,
     /// The last event that was told.
     last: Cursor,
 }
@@ -69,6 +71,7 @@ impl Narrator {
             phase: Phase::Queued,
             begun: false,
             state: TaskState::Submitted,
+            asked: None,
             last: Cursor::default(),
         }
     }
@@ -137,8 +140,16 @@ impl Narrator {
             (Event::Suspended { waiting_for, .. }, None) => {
                 lifecycle::waiting_state(waiting_for, self.begun)
             }
+            (Event::Escalated { .. }, None) => self.state,
             (_, None) => lifecycle::open_state(self.phase, self.begun),
         };
+        if let Event::Suspended { waiting_for: asked, .. } = &entry.event {
+            let escalates = matches!(asked, WaitingFor::Approval { request, .. }
+                if request.next_level(0).is_some());
+            self.asked = escalates.then(|| (entry.generation, asked.clone()));
+        } else if self.phase != Phase::Waiting {
+            self.asked = None;
+        }
     }
 
     fn number(&mut self, generation: u64, told: Vec<StreamResponse>) -> Vec<StreamEvent> {
@@ -159,8 +170,17 @@ impl Narrator {
         match &entry.event {
             Event::Status { message } => Some((Some(message.clone()), Map::new())),
             Event::Suspended { waiting_for, .. } => {
-                let question = view::question(waiting_for)?;
+                let question = view::question(waiting_for, 0)?;
                 Some((Some(question), fact("waitingFor", waiting_for_fact(waiting_for))))
+            }
+            Event::Escalated { after_ms, to, reason, .. } => {
+                let (asked_at, asked) = self.asked.as_ref()?;
+                let question = view::question(asked, *after_ms)?;
+                // The same question as before, put to others: it keeps its id.
+                let question = view::addressed(question, &self.task, &self.context, *asked_at);
+                let mut facts = fact("waitingFor", waiting_for_fact(asked));
+                facts.extend(fact("escalated", json!({ "to": to, "reason": reason })));
+                Some((Some(question), facts))
             }
             Event::AttemptFailed { fault: why, retry_at, .. } => {
                 let (message, mut facts) = fault(why);

@@ -1,6 +1,6 @@
 //! What clients are told about each entry, as a table, and that it agrees with the fold.
 
-use protocol::approval::ApprovalRequest;
+use protocol::approval::{ApprovalRequest, Level};
 use protocol::entry::Origin;
 use protocol::fault::{FailureClass, Fault};
 use protocol::id::{ContextId, NodeName, Skill};
@@ -43,7 +43,14 @@ fn brief(event: &StreamEvent) -> String {
             assert_eq!((update.task_id.as_str(), update.context_id.as_str()), ("s7", "talk"));
             let said = update.status.message.as_ref().map(|one| {
                 assert!(!one.message_id.is_empty() && one.task_id.is_some());
-                text(&one.parts)
+                let id = &one.message_id;
+                let deciders =
+                    one.metadata.as_ref().map(|facts| &facts[view::APPROVAL]["deciders"]);
+                let escalated =
+                    update.metadata.as_ref().and_then(|facts| facts.get("weft/escalated"));
+                let now =
+                    escalated.zip(deciders).map(|(now, who)| format!(" {id} of {who} now {now}"));
+                format!("{}{}", text(&one.parts), now.unwrap_or_default())
             });
             let said = said.map_or_else(String::new, |said| format!(" {said}"));
             format!("{} {}{said}", event.cursor, update.status.state.word())
@@ -109,6 +116,11 @@ fn answered() -> Event {
     Event::Resumed { reason: "input".to_owned(), answer }
 }
 
+fn escalated() -> Event {
+    let (name, to) = ("ok".to_owned(), vec!["eve".to_owned()]);
+    Event::Escalated { name, after_ms: 5, to, reason: "ann did not decide".to_owned() }
+}
+
 fn fault() -> Fault {
     Fault::new("broken", "it broke")
 }
@@ -133,6 +145,10 @@ fn each_entry_is_told_in_its_place() {
     let request = ApprovalRequest::new(json!({"tool": "rm"}), "really?");
     let approval = WaitingFor::Approval { name: "ok".to_owned(), request: Box::new(request) };
     let step = || Event::step("s", Part::text("x"));
+    let mut request = ApprovalRequest::new(json!({"tool": "rm"}), "really?");
+    let level = |name: &str, after_ms| Level { approvers: vec![name.to_owned()], after_ms };
+    request.chain = vec![level("ann", 0), level("eve", 5)];
+    let chained = WaitingFor::Approval { name: "ok".to_owned(), request: Box::new(request) };
     let cases: Vec<Case> = vec![
         (vec![(1, completed("hi"))], vec![r#"1.0 result "hi" last"#, "1.1 completed"]),
         (
@@ -174,6 +190,14 @@ fn each_entry_is_told_in_its_place() {
         (
             vec![(1, suspended(approval))],
             vec![r#"1.0 input-required [{"text":"really?"},{"data":{"tool":"rm"}}]"#],
+        ),
+        (
+            vec![(1, suspended(chained)), (0, escalated()), (0, answered())],
+            vec![
+                r#"1.0 input-required [{"text":"really?"},{"data":{"tool":"rm"}}]"#,
+                r#"2.0 input-required [{"text":"really?"},{"data":{"tool":"rm"}}] s7-1 of ["ann","eve"] now {"reason":"ann did not decide","to":["eve"]}"#,
+                "3.0 working",
+            ],
         ),
     ];
     for (events, expected) in cases {

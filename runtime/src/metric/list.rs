@@ -129,6 +129,7 @@ group! {
     CoordinatorMetrics {
         wakes: Counter = Counter::default, "weft_coordinator_wakes", "Wakes handled: something happened that a task may wait for";
         resumed: Counter = Counter::default, "weft_coordinator_tasks_resumed", "Waiting tasks that were queued again";
+        escalated: Counter = Counter::default, "weft_coordinator_approvals_escalated", "Approvals that were put to further people because nobody had decided";
         canceled: Counter = Counter::default, "weft_coordinator_tasks_canceled", "Queued and waiting tasks ended because somebody canceled them";
         crash_naks: Counter = Counter::default, "weft_coordinator_crash_naks", "Deliveries taken from nodes whose connection broke";
         system_connected: Gauge = Gauge::default, "weft_coordinator_system_connected", "1 while connected to the system account, else 0: killed nodes are then noticed by their leases alone";

@@ -101,7 +101,7 @@ impl Care {
     ) -> Result<(TaskLog, Option<Duration>), Undone> {
         let mut log = self.read(task).await?;
         let sabotage = self.hold.with(|world| world.sabotage);
-        let resumed = match wake::wake(&log, now) {
+        let event = match wake::wake(&log, now) {
             Wake::Unknown => None,
             Wake::CarryOut => {
                 if sabotage != Some(Sabotage::Consequences) {
@@ -129,16 +129,17 @@ impl Care {
             Wake::LookAtInputs => {
                 let arrived = self.arrived(task).await?;
                 match wake::look(&sabotaged(&log, sabotage), &arrived, now) {
-                    Look::Resume(event) => Some(*event),
+                    Look::Escalate(_) if sabotage == Some(Sabotage::Escalation) => None,
+                    Look::Resume(event) | Look::Escalate(event) => Some(*event),
                     Look::Wait => {
-                        self.escalate(task, &log, now).await?;
+                        self.next_time(task, &log).await?;
                         None
                     }
                     Look::Soon { wait } => return Ok((log, Some(wait))),
                 }
             }
         };
-        if let Some(event) = resumed {
+        if let Some(event) = event {
             self.append(task, &mut log, event, None).await?;
         } else if let Look::Soon { wait } = wake::soon(&log, now) {
             return Ok((log, Some(wait)));
@@ -177,8 +178,8 @@ impl Care {
         Ok(read.collect())
     }
 
-    async fn escalate(&self, task: &Key, log: &TaskLog, now: Timestamp) -> Result<(), Undone> {
-        let wake = self.hold.with(|world| wake::escalation(&world.subjects, &task.1, log, now));
+    async fn next_time(&self, task: &Key, log: &TaskLog) -> Result<(), Undone> {
+        let wake = self.hold.with(|world| wake::next_time(&world.subjects, &task.1, log));
         match wake {
             Some(wake) => {
                 let message = Outgoing::new(wake.subject, wake.headers, wake.payload);

@@ -179,6 +179,7 @@ impl World {
                 Kind::Step => "killed behind: step",
                 Kind::Reserved => "killed behind: reserved",
                 Kind::Suspended => "killed behind: suspended",
+                Kind::Escalated => "killed behind: escalated",
                 Kind::Resumed => "killed behind: resumed",
                 Kind::Received => "killed behind: received",
                 Kind::Refunded => "killed behind: refunded",

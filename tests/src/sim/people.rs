@@ -80,15 +80,16 @@ async fn say(hold: &Hold, task: &Key, input: &Input) {
 
 /// What is said to the tasks that wait for it now.
 fn answers(world: &mut World) -> Vec<(Key, Input)> {
-    let open: Vec<(String, WaitingFor)> = world
+    let open: Vec<(String, WaitingFor, u64)> = world
         .logs
         .iter()
         .filter_map(|(subject, chronicle)| {
-            Some((subject.clone(), chronicle.fold.waiting_for.clone()?))
+            let fold = &chronicle.fold;
+            Some((subject.clone(), fold.waiting_for.clone()?, fold.escalated_ms))
         })
         .collect();
     let mut said = Vec::new();
-    for (subject, waiting_for) in open {
+    for (subject, waiting_for, escalated_ms) in open {
         let Some(Subject::Log(owner, task)) = world.subjects.parse(&subject) else { continue };
         if !world.healed() && world.dice.permille(500) {
             continue;
@@ -101,7 +102,13 @@ fn answers(world: &mut World) -> Vec<(Key, Input)> {
                 if world.dice.permille(200) {
                     said.push((task.clone(), decision(world, "ann", &json!(7))));
                 }
+                let told = request.deciders(escalated_ms);
                 for by in ["ann", "bob"] {
+                    // Who is not told that it is their turn may only guess, and in the end nobody does.
+                    let knows = told.is_empty() || told.iter().any(|name| name == by);
+                    if !knows && (world.healed() || world.dice.permille(500)) {
+                        continue;
+                    }
                     let one = decision(world, by, &request.action);
                     said.push((task.clone(), one));
                 }

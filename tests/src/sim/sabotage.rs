@@ -59,6 +59,8 @@ pub enum Sabotage {
     Verdict,
     /// People decide before it is their turn.
     Level,
+    /// Nobody is told that an approval waits for further people.
+    Escalation,
     /// Calls that the skill guards are made without asking.
     Guard,
     /// Nobody counts equal calls.
@@ -69,7 +71,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every one.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Fence,
         Self::Witness,
         Self::Consequences,
@@ -98,6 +100,7 @@ impl Sabotage {
         Self::Raise,
         Self::Verdict,
         Self::Level,
+        Self::Escalation,
         Self::Guard,
         Self::Loop,
         Self::TakeBack,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::approval::{Decision, Verdict, action_hash};
+use protocol::approval::{ApprovalRequest, Decision, Verdict, action_hash};
 use protocol::card::OnMessage;
 use protocol::dead::Cause;
 use protocol::entry::{Entry, Event};
@@ -51,6 +51,7 @@ pub(super) fn judge(evidence: &mut Evidence<'_>, story: &Story<'_>) {
         }
     }
     approvals(evidence, story);
+    escalations(evidence, story);
     let end = story.end().map(|(sequence, _)| sequence);
     for said in said {
         let refused = evidence.letters.iter().any(|letter| {
@@ -96,6 +97,32 @@ fn answers<'a>(story: &Story<'a>) -> Vec<Answered<'a>> {
         }
     }
     found
+}
+
+/// An approval escalates when the time of a level has come, once to each, and tells those whom the level names.
+fn escalations(evidence: &mut Evidence<'_>, story: &Story<'_>) {
+    let mut asked: Option<(&ApprovalRequest, Timestamp)> = None;
+    let mut begun = BTreeSet::new();
+    for (sequence, entry) in &story.entries {
+        if let Event::Suspended { waiting_for, .. } = &entry.event {
+            begun.clear();
+            asked = match waiting_for {
+                WaitingFor::Approval { request, .. } => Some((request, entry.at)),
+                _ => None,
+            };
+        }
+        let Event::Escalated { after_ms, to, .. } = &entry.event else { continue };
+        let age = asked.map_or(0, |(_, since)| entry.at.millis() - since.millis());
+        let in_time =
+            i64::try_from(*after_ms).is_ok_and(|after_ms| after_ms > 0 && after_ms <= age);
+        let named = asked.is_some_and(|(request, _)| {
+            let level = request.chain.iter().find(|level| level.after_ms == *after_ms);
+            level.is_some_and(|level| level.approvers.iter().all(|name| to.contains(name)))
+        });
+        evidence.hold(in_time && named && begun.insert(*after_ms), || {
+            format!("{}: escalates to {to:?} after {after_ms} ms at {sequence}", story.task)
+        });
+    }
 }
 
 /// What is wrong with an answer.
