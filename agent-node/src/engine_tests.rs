@@ -25,6 +25,7 @@ fn log(events: Vec<Event>) -> TaskLog {
             origin: (generation == 1).then(|| Box::new(origin.clone())),
             agent: None,
             spent: None,
+            raised: None,
             driver: None,
             event,
         };

@@ -295,6 +295,7 @@ impl Scribe {
             origin: None,
             agent: if begins { self.version() } else { None },
             spent: None,
+            raised: None,
             driver: if begins { self.driver } else { None },
             event,
         };
@@ -304,7 +305,7 @@ impl Scribe {
             let mut last = entry.clone();
             last.origin.clone_from(&state.origin);
             after.apply(0, last).map_err(broken)?;
-            entry.spent = Some(after.account.total());
+            after.close_account(&mut entry);
         }
         Ok(entry)
     }

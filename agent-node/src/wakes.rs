@@ -131,6 +131,7 @@ mod tests {
             origin: Some(Box::new(origin)),
             agent: None,
             spent: None,
+            raised: None,
             driver: None,
             event: Event::Completed { output: Vec::new() },
         };

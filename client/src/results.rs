@@ -194,6 +194,7 @@ struct Completed {
     attempt: u32,
     origin: Option<Box<Origin>>,
     spent: Option<Usage>,
+    raised: Option<Usage>,
     event: CompletedEvent,
 }
 
@@ -216,9 +217,20 @@ pub fn read_event(payload: &[u8]) -> Option<Entry> {
     let Ok(completed) = serde_json::from_slice(payload) else {
         return serde_json::from_slice(payload).ok();
     };
-    let Completed { generation, at, by, attempt, origin, spent, event } = completed;
+    let Completed { generation, at, by, attempt, origin, spent, raised, event } = completed;
     let event = Event::Completed { output: event.output };
-    Some(Entry { generation, at, by, attempt, origin, agent: None, spent, driver: None, event })
+    Some(Entry {
+        generation,
+        at,
+        by,
+        attempt,
+        origin,
+        agent: None,
+        spent,
+        raised,
+        driver: None,
+        event,
+    })
 }
 
 fn lock(board: &Mutex<Board>) -> std::sync::MutexGuard<'_, Board> {

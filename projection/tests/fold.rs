@@ -139,6 +139,7 @@ fn a_row_says_what_the_fold_says() {
                 origin: (generation == 1).then(|| Box::new(origin)),
                 agent: None,
                 spent: None,
+                raised: None,
                 driver: None,
                 event,
             };

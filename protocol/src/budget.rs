@@ -93,6 +93,11 @@ impl Usage {
         self == Self::default()
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this shape")]
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.is_zero()
+    }
+
     /// Unit by unit.
     #[must_use]
     pub fn map(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
@@ -136,26 +141,16 @@ impl Grant {
             tool_calls: self.tool_calls.unwrap_or(0),
         }
     }
-
-    /// The grant with so much more of each unit that is limited.
-    #[must_use]
-    pub fn raised_by(self, more: Usage) -> Self {
-        let add = |amount: Option<u64>, by: u64| amount.map(|amount| amount.saturating_add(by));
-        Self {
-            tokens: add(self.tokens, more.tokens),
-            money_micros: add(self.money_micros, more.money_micros),
-            tool_calls: add(self.tool_calls, more.tool_calls),
-            ..self
-        }
-    }
 }
 
 /// A task's budget as its log has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Account {
-    /// What it may spend.
+    /// What it may spend, raises included.
     pub granted: Grant,
+    /// What raises have added to the grant, those of settled children included.
+    pub raised: Usage,
     /// What it has spent, its ended children included; never more than granted.
     pub spent: Usage,
     /// What is set aside for calls under way and for children that have not been settled.
@@ -201,6 +196,26 @@ impl Account {
             }
         }
         Ok(())
+    }
+
+    /// Adds an amount to the grant, in each unit that is limited.
+    pub(crate) fn raise(&mut self, more: Usage) {
+        let before = self.granted.usage();
+        let add = |amount: Option<u64>, by: u64| amount.map(|amount| amount.saturating_add(by));
+        self.granted = Grant {
+            tokens: add(self.granted.tokens, more.tokens),
+            money_micros: add(self.granted.money_micros, more.money_micros),
+            tool_calls: add(self.granted.tool_calls, more.tool_calls),
+            ..self.granted
+        };
+        self.raised = self.raised.plus(self.granted.usage().minus(before));
+    }
+
+    /// Settles a child's slice: what was raised for the child is not its parent's to pay.
+    pub(crate) fn settle_child(&mut self, slice: Usage, spent: Usage, raised: Usage) {
+        self.raise(raised);
+        let more = self.reserve(raised);
+        self.settle(slice.plus(more), spent);
     }
 
     /// Sets an amount aside; never more of a limited unit than is left.

@@ -36,6 +36,10 @@ pub struct Entry {
     /// On a terminal entry of a task with a grant: what the task used up, and what is still out with its children.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spent: Option<Usage>,
+    /// On a terminal entry of a task with a grant: what was added to the grant, the raises of its settled children
+    /// included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised: Option<Usage>,
     /// On the first entry of the attempt that takes up a re-queued task: the log stream's sequence of the message that
     /// brought it. Another message of the same generation is a copy of that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -290,6 +294,9 @@ pub struct ChildSpend {
     pub task: TaskId,
     /// What it used, its own children included.
     pub spent: Usage,
+    /// What was added to its slice while it ran, by raises of its own and of its children.
+    #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+    pub raised: Usage,
 }
 
 /// The types of entries, without their content.

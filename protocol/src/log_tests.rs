@@ -1,12 +1,14 @@
 //! The fold, read as a specification.
 
 use super::*;
-use crate::approval::{ApprovalRequest, Level};
-use crate::entry::Child;
+use crate::approval::{ApprovalRequest, Level, Ruling, Verdict};
+use crate::budget::{Grant, Unit};
+use crate::entry::{Child, ChildSpend};
 use crate::id::{NodeName, Owner, Skill, TaskId};
 use crate::lifecycle::ARROWS;
 use crate::message::Part;
 use crate::submission::Queue;
+use crate::wait::Answer;
 
 fn origin() -> Box<Origin> {
     let source = Source { queue: Queue::Inbox, sequence: 9 };
@@ -22,6 +24,7 @@ fn entry(generation: u64, attempt: u32, event: Event) -> Entry {
         origin: (generation == 1).then(origin),
         agent: None,
         spent: None,
+        raised: None,
         driver: None,
         event,
     }
@@ -217,6 +220,67 @@ fn an_approval_escalates_once_to_each_level_and_is_as_old_as_its_question() {
     }
     assert_eq!((log.asked_at, log.waiting_since), (2, since));
     assert_eq!((log.state, log.attempts.len()), (TaskState::InputRequired, 1));
+}
+
+/// Folds a task with this grant, and says what its end tells its parent.
+fn settled(tokens: u64, events: Vec<Event>) -> (Account, ChildSpend) {
+    let mut log = TaskLog::default();
+    for (at, event) in (1..).zip(events) {
+        let mut entry = entry(at, 1, event);
+        if let Some(origin) = &mut entry.origin {
+            origin.budget = Some(Grant { tokens: Some(tokens), ..Grant::default() });
+        }
+        log.apply(at, entry).unwrap();
+        let account = log.account;
+        let sum =
+            account.spent.tokens + account.reserved.tokens + account.left(Unit::Tokens).unwrap();
+        assert_eq!(Some(sum), account.granted.tokens, "{account:?}");
+    }
+    let mut end = entry(log.generation + 1, 1, event(Kind::Completed));
+    log.close_account(&mut end);
+    let (task, raised) = (TaskId::from_sequence(tokens), end.raised.unwrap_or_default());
+    (log.account, ChildSpend { task, spent: end.spent.unwrap(), raised })
+}
+
+#[test]
+fn a_raise_for_a_child_is_nobody_elses_to_pay() {
+    let tokens = |tokens| Usage { tokens, ..Usage::default() };
+    let raise = |tokens: u64| {
+        let action = serde_json::json!({"raiseBudget": {"tokens": tokens}});
+        let request = Box::new(ApprovalRequest::new(action, "more?"));
+        let verdict = Some(Verdict::Approve);
+        let ruling = Ruling { verdict, by: vec!["ann".to_owned()], comment: None, action: None };
+        Event::Received {
+            waiting_for: WaitingFor::Approval { name: "more".to_owned(), request },
+            answer: Answer::Approval { sequences: vec![tokens], ruling },
+        }
+    };
+    let spend = |used| Event::Step {
+        name: "s".to_owned(),
+        output: Part::text("x"),
+        usage: Some(tokens(used)),
+        fingerprint: None,
+        approval: None,
+    };
+    let delegate = |child: &ChildSpend, slice| {
+        let Event::Delegated { name, more, mut children } = event(Kind::Delegated) else {
+            panic!()
+        };
+        for one in &mut children {
+            one.task = child.task.clone();
+            one.budget = Some(Grant { tokens: Some(slice), ..Grant::default() });
+        }
+        Event::Delegated { name, more, children }
+    };
+    let refund = |child: &ChildSpend| Event::Refunded { children: vec![child.clone()] };
+    for (raised, used, left) in [(20, 25, 95), (20, 30, 90), (20, 5, 115), (0, 7, 93)] {
+        let (_, child) = settled(10, vec![raise(raised), spend(used)]);
+        assert_eq!((child.spent, child.raised), (tokens(used), tokens(raised)));
+        let (account, parent) = settled(100, vec![delegate(&child, 10), refund(&child)]);
+        assert_eq!((account.left(Unit::Tokens), account.overdrawn), (Some(left), tokens(0)));
+        let (account, _) = settled(200, vec![delegate(&parent, 100), refund(&parent)]);
+        assert_eq!(account.left(Unit::Tokens), Some(left + 100), "{raised} {used}");
+    }
 }
 
 #[test]

@@ -194,6 +194,7 @@ async fn dies_before_dispatch(mesh: &Mesh, task: &TaskId, is_suspended: bool) ->
             origin: (generation == 1).then(|| Box::new(envelope.origin(&message.payload))),
             agent: None,
             spent: None,
+            raised: None,
             driver: None,
             event,
         };

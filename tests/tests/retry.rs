@@ -304,6 +304,7 @@ async fn a_log_at_its_limit_fails_its_task() {
             origin: (generation == 1).then(|| Box::new(origin.clone())),
             agent: None,
             spent: None,
+            raised: None,
             driver: None,
             event: Event::Status { message: Message::from_agent("...") },
         };

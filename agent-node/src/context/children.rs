@@ -40,13 +40,16 @@ pub(super) struct End {
     pub(super) at: Timestamp,
     /// What it used, if it had a grant.
     pub(super) spent: Option<Usage>,
+    /// What was added to its grant.
+    pub(super) raised: Usage,
 }
 
 impl End {
     /// What the parent has to count. A child that does not say what it used has used all it had.
     pub(super) fn spend_of(&self, child: &Child) -> ChildSpend {
         let all = || child.budget.map_or_else(Usage::default, |budget| budget.usage());
-        ChildSpend { task: child.task.clone(), spent: self.spent.unwrap_or_else(all) }
+        let spent = self.spent.unwrap_or_else(all);
+        ChildSpend { task: child.task.clone(), spent, raised: self.raised }
     }
 }
 
@@ -173,13 +176,14 @@ impl Context {
 
 /// What a log's last entry says about the end, and whether it is one with a result that has to be loaded.
 fn end_of(message: &StoredMessage) -> Result<Option<(End, bool)>, Stop> {
-    let Entry { by, at, spent, event, .. } =
-        serde_json::from_slice(&message.payload).map_err(|error| {
+    let Entry { by, at, spent, raised, event, .. } = serde_json::from_slice(&message.payload)
+        .map_err(|error| {
             let message = format!("a child's log is unreadable: {error}");
             permanent(Fault::new(code::MALFORMED_BODY, message))
         })?;
-    let mut end =
-        End { result: Ok(Value::Null), output: Vec::new(), may_pass: false, node: by, at, spent };
+    let raised = raised.unwrap_or_default();
+    let (result, output) = (Ok(Value::Null), Vec::new());
+    let mut end = End { result, output, may_pass: false, node: by, at, spent, raised };
     match event {
         Event::Completed { output } => {
             end.output = output;
@@ -200,6 +204,7 @@ fn end_of(message: &StoredMessage) -> Result<Option<(End, bool)>, Stop> {
         | Event::Refunded { .. }
         | Event::Delegated { .. }
         | Event::Suspended { .. }
+        | Event::Escalated { .. }
         | Event::Resumed { .. }
         | Event::AttemptFailed { .. }
         | Event::Released { .. } => return Ok(None),

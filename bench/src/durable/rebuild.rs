@@ -129,6 +129,7 @@ async fn write_history(stage: &Stage, tasks: usize) -> Result<(), BenchError> {
                 .then(|| Box::new(Origin::bare(skill.clone(), source, when))),
             agent: None,
             spent: None,
+            raised: None,
             driver: None,
             event,
         };

@@ -216,14 +216,14 @@ impl Logs {
             origin,
             agent: None,
             spent: None,
+            raised: None,
             driver: None,
             event,
         };
         if entry.event.kind().is_terminal() {
             let mut after = log.clone();
             after.apply(0, entry.clone()).map_err(|error| unreadable(task, &error))?;
-            let has_grant = after.origin.as_ref().is_some_and(|origin| origin.budget.is_some());
-            entry.spent = has_grant.then(|| after.account.total());
+            after.close_account(&mut entry);
         }
         Ok(entry)
     }

@@ -29,6 +29,7 @@ fn log(events: Vec<(u32, Event)>) -> Vec<Entry> {
         origin: origin.take(),
         agent: None,
         spent: None,
+        raised: None,
         driver: None,
         event,
     };

@@ -2,7 +2,7 @@
 
 use super::TaskLog;
 use crate::budget::Usage;
-use crate::entry::{Child, ChildSpend};
+use crate::entry::{Child, ChildSpend, Entry};
 use crate::id::TaskId;
 use crate::journal::Journaled;
 
@@ -54,6 +54,14 @@ impl TaskLog {
         self.delegation_open
     }
 
+    /// Writes into a terminal entry, which is the last of this log, what the task's parent settles.
+    pub fn close_account(&self, entry: &mut Entry) {
+        if self.origin.as_ref().is_some_and(|origin| origin.budget.is_some()) {
+            entry.spent = Some(self.account.total());
+            entry.raised = Some(self.account.raised).filter(|raised| !raised.is_zero());
+        }
+    }
+
     /// The task goes on after the delegation at this position.
     pub(super) fn join(&mut self, position: u32, ended: Option<Vec<u32>>) {
         let at = usize::try_from(position).unwrap_or(usize::MAX);
@@ -66,7 +74,7 @@ impl TaskLog {
     pub(super) fn refund(&mut self, children: &[ChildSpend]) {
         for child in children {
             if let Some(slice) = self.slices.remove(&child.task) {
-                self.account.settle(slice, child.spent);
+                self.account.settle_child(slice, child.spent, child.raised);
             }
         }
     }

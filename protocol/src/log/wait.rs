@@ -66,7 +66,7 @@ impl TaskLog {
                     (&waiting_for, &answer)
                     && let Some(more) = request.raise(ruling)
                 {
-                    self.account.granted = self.account.granted.raised_by(more);
+                    self.account.raise(more);
                 }
                 let waiting_for = Box::new(waiting_for);
                 self.journal.push(Journaled::Answered { waiting_for, answer, used: false });

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use protocol::approval::{ApprovalRequest, Ruling, Verdict};
+use protocol::budget::Unit;
 use protocol::entry::{Entry, Event, Kind};
 use protocol::id::TaskId;
+use protocol::log::TaskLog;
 use protocol::wait::{Answer, WaitingFor};
 
 use super::kinship::losers;
@@ -24,8 +26,8 @@ struct Purse<'a> {
     slices: BTreeMap<&'a TaskId, u64>,
     /// What somebody is asked to approve.
     asked: Option<&'a ApprovalRequest>,
-    /// What somebody has allowed each child, and those below it, on top of its slice.
-    raises: BTreeMap<&'a TaskId, u64>,
+    /// What somebody has allowed it, and its settled children, on top of the grant.
+    raised: u64,
     attempt: u32,
 }
 
@@ -37,6 +39,11 @@ impl<'a> Purse<'a> {
 
     fn total(&self) -> u64 {
         self.spent + self.open + self.slices.values().sum::<u64>()
+    }
+
+    fn raise(&mut self, more: u64) {
+        self.granted += more;
+        self.raised += more;
     }
 
     /// What a reservation that nothing settled comes to.
@@ -77,22 +84,21 @@ impl<'a> Purse<'a> {
                     let Some(slice) = self.slices.remove(&child.task) else {
                         return Some(format!("{} is settled twice", child.task));
                     };
-                    let more = child.spent.tokens.saturating_sub(slice);
-                    let raised = self.raises.get(&child.task).copied().unwrap_or(0);
-                    if more > raised {
-                        return Some(format!("{} spent {more} more than it had", child.task));
+                    let had = slice + child.raised.tokens;
+                    if child.spent.tokens > had {
+                        return Some(format!("{} spent more than the {had} it had", child.task));
                     }
-                    self.granted += more;
+                    self.raise(child.raised.tokens);
                     self.spent += child.spent.tokens;
                 }
             }
             Event::Resumed { answer: Some(Answer::Approval { ruling, .. }), .. } => {
-                self.granted += self.asked.map_or(0, |asked| raised(asked, ruling));
+                self.raise(self.asked.map_or(0, |asked| raised(asked, ruling)));
             }
             Event::Received {
                 waiting_for: WaitingFor::Approval { request, .. },
                 answer: Answer::Approval { ruling, .. },
-            } => self.granted += raised(request, ruling),
+            } => self.raise(raised(request, ruling)),
             Event::Suspended { waiting_for: WaitingFor::Approval { request, .. }, .. } => {
                 self.asked = Some(request);
                 self.forfeit();
@@ -147,19 +153,23 @@ pub(super) fn judge(evidence: &mut Evidence<'_>, story: &Story<'_>, stories: &St
     let Some(granted) = story.origin().and_then(|origin| origin.budget?.tokens) else { return };
     let task = &story.task;
     let mut purse = Purse { granted, ..Purse::default() };
-    for (_, child) in story.children() {
-        purse.raises.insert(&child.task, raises(&story.kin(&child.task), stories));
-    }
+    let mut fold = TaskLog::default();
     for (sequence, entry) in &story.entries {
         let wrong = purse.take(entry);
         evidence.hold(wrong.is_none(), || {
             format!("{task}: {} at {sequence}", wrong.unwrap_or_default())
         });
+        let folded = fold.apply(*sequence, (*entry).clone()).is_ok();
+        let left = fold.account.left(Unit::Tokens);
+        evidence.hold(!folded || left == purse.left(), || {
+            format!("{task}: {left:?} are left by the fold at {sequence}, not {:?}", purse.left())
+        });
         if entry.event.kind().is_terminal() {
-            let said = entry.spent.map(|spent| spent.tokens);
-            let total = purse.total();
-            evidence.hold(said == Some(total), || {
-                format!("{task}: its end says {said:?} spent, and it is {total}")
+            let said =
+                (entry.spent.map(|one| one.tokens), entry.raised.map_or(0, |one| one.tokens));
+            let own = (Some(purse.total()), purse.raised);
+            evidence.hold(said == own, || {
+                format!("{task}: its end says {said:?} spent and raised, and it is {own:?}")
             });
         }
     }
@@ -204,8 +214,8 @@ pub(super) fn trees(evidence: &mut Evidence<'_>, stories: &Stories<'_>) {
             let Event::Refunded { children } = &entry.event else { continue };
             for child in children {
                 let end = stories.get(&story.kin(&child.task)).and_then(Story::end);
-                let own = end.and_then(|(_, end)| end.spent);
-                evidence.hold(own == Some(child.spent), || {
+                let own = end.map(|(_, end)| (end.spent, end.raised.unwrap_or_default()));
+                evidence.hold(own == Some((Some(child.spent), child.raised)), || {
                     format!("{}: counts {child:?} at {sequence}, the child {own:?}", key.1)
                 });
             }

@@ -298,8 +298,9 @@ impl Care {
         event: Event,
         origin: Option<Box<Origin>>,
     ) -> Result<(Entry, Outgoing), Undone> {
-        let (now, subject) =
-            self.hold.with(|world| (world.clock.now(), world.subjects.log(&task.0, &task.1)));
+        let (now, subject, sabotage) = self.hold.with(|world| {
+            (world.clock.now(), world.subjects.log(&task.0, &task.1), world.sabotage)
+        });
         let mut entry = Entry {
             generation: log.generation + 1,
             at: now,
@@ -308,14 +309,17 @@ impl Care {
             origin,
             agent: None,
             spent: None,
+            raised: None,
             driver: None,
             event,
         };
         if entry.event.kind().is_terminal() {
             let mut after = log.clone();
             after.apply(0, entry.clone()).map_err(|_| Undone::NoAnswer)?;
-            let has_grant = after.origin.as_ref().is_some_and(|origin| origin.budget.is_some());
-            entry.spent = has_grant.then(|| after.account.total());
+            after.close_account(&mut entry);
+            if sabotage == Some(Sabotage::Carry) {
+                entry.raised = None;
+            }
         }
         let payload = serde_json::to_vec(&entry).map_err(|_| Undone::NoAnswer)?;
         let message = Outgoing {

@@ -295,6 +295,9 @@ fn lanes(evidence: &mut Evidence<'_>, stories: &Stories<'_>) {
             let (before, own) = (at(*predecessor).map(|m| &m.subject), at(own).map(|m| &m.subject));
             let same = before.is_none() || own.is_none() || before == own;
             evidence.hold(same, || format!("{}: waits for another lane at {sequence}", story.task));
+            // The fold takes the end of a wait in a lane for nobody's attempt.
+            let first = entry.generation == 1;
+            evidence.hold(first, || format!("{}: had begun before its turn", story.task));
         }
     }
 }

@@ -64,7 +64,7 @@ impl SimLedger {
 
 /// An entry as a node writes it that forgets something about the budget.
 fn sabotaged(mut message: Outgoing, sabotage: Option<Sabotage>) -> Outgoing {
-    if !matches!(sabotage, Some(Sabotage::Refund | Sabotage::Spent)) {
+    if !matches!(sabotage, Some(Sabotage::Refund | Sabotage::Spent | Sabotage::Carry)) {
         return message;
     }
     let Ok(mut entry) = serde_json::from_slice::<Entry>(&message.payload) else { return message };
@@ -75,6 +75,7 @@ fn sabotaged(mut message: Outgoing, sabotage: Option<Sabotage>) -> Outgoing {
             }
         }
         _ if sabotage == Some(Sabotage::Spent) => entry.spent = None,
+        _ if sabotage == Some(Sabotage::Carry) => entry.raised = None,
         _ => return message,
     }
     if let Ok(payload) = serde_json::to_vec(&entry) {

@@ -27,6 +27,8 @@ pub enum Sabotage {
     Refund,
     /// The end of a task does not say what it used.
     Spent,
+    /// The end of a task does not say by how much its budget was raised.
+    Carry,
     /// Tasks of a lane begin without a look at those before them.
     Lane,
     /// The end of a task does not wake the one behind it in its lane.
@@ -71,7 +73,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every one.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Fence,
         Self::Witness,
         Self::Consequences,
@@ -84,6 +86,7 @@ impl Sabotage {
         Self::Silence,
         Self::Refund,
         Self::Spent,
+        Self::Carry,
         Self::Lane,
         Self::LaneWake,
         Self::Timer,

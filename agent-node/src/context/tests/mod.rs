@@ -232,6 +232,7 @@ impl Stage {
             agent: None,
             driver: None,
             spent,
+            raised: None,
             event,
         };
         let subject = self.subjects.log(&Self::owner(), &child.task);

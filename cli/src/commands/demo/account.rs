@@ -189,6 +189,7 @@ mod tests {
             origin: None,
             agent: None,
             spent: None,
+            raised: None,
             driver: None,
             event,
         }
