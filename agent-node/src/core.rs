@@ -57,6 +57,7 @@ impl Core {
         Around {
             mesh: Arc::clone(&self.mesh),
             guard: Arc::clone(&terms.guard),
+            on_message: terms.on_message,
             ear: interrupts.then(|| self.inputs.listen(owner, task)),
         }
     }

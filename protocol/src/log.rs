@@ -107,6 +107,8 @@ pub struct TaskLog {
     pub changed_at: Option<Timestamp>,
     /// What the task is.
     pub origin: Option<Box<Origin>>,
+    /// When it ran: the sequences of the entries that each time began and ended with.
+    pub runs: Vec<(u64, u64)>,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
     /// Its journal, oldest first.
@@ -157,6 +159,7 @@ impl Default for TaskLog {
             state: TaskState::Submitted,
             changed_at: None,
             origin: None,
+            runs: Vec::new(),
             attempts: Vec::new(),
             journal: Vec::new(),
             artifacts: Vec::new(),
@@ -295,6 +298,7 @@ impl TaskLog {
             self.account = Account::new(origin.budget.unwrap_or_default());
             self.origin = Some(origin);
         }
+        self.note_run(sequence, next);
         self.last_sequence = sequence;
         self.generation = expected;
         self.phase = next;
@@ -390,11 +394,7 @@ impl TaskLog {
             Event::Refunded { children } => self.refund(&children),
             Event::Delegated { name, more, children } => self.add_children(name, more, children),
             Event::Suspended { waiting_for, until } => {
-                self.waiting_for = Some(waiting_for);
-                self.waiting_since = Some(at);
-                self.asked_at = self.generation;
-                self.escalated_ms = 0;
-                self.until = until;
+                self.begin_waiting(waiting_for, at, until);
                 self.close_attempt(AttemptOutcome::Suspended, None);
             }
             Event::Escalated { after_ms, .. } => self.escalated_ms = after_ms,

@@ -3,8 +3,10 @@
 use super::*;
 use crate::approval::{ApprovalRequest, Level, Ruling, Verdict};
 use crate::budget::{Grant, Unit};
+use crate::card::OnMessage;
 use crate::entry::{Child, ChildSpend};
 use crate::id::{NodeName, Owner, Skill, TaskId};
+use crate::input::Input;
 use crate::lifecycle::ARROWS;
 use crate::message::Part;
 use crate::submission::Queue;
@@ -280,6 +282,26 @@ fn a_raise_for_a_child_is_nobody_elses_to_pay() {
         assert_eq!((account.left(Unit::Tokens), account.overdrawn), (Some(left), tokens(0)));
         let (account, _) = settled(200, vec![delegate(&parent, 100), refund(&parent)]);
         assert_eq!(account.left(Unit::Tokens), Some(left + 100), "{raised} {used}");
+    }
+}
+
+#[test]
+fn a_message_is_refused_by_its_place_among_the_entries() {
+    let message = Input::Message(Message::from_user(vec![Part::text("hi")]));
+    let signal = Input::Signal { name: "bell".to_owned(), payload: Vec::new() };
+    let log = run(&[Kind::Claimed, Kind::Step, Kind::Suspended, Kind::Resumed, Kind::Claimed]);
+    let (reject, enqueue) = (OnMessage::Reject, OnMessage::Enqueue);
+    for (sequence, input, on_message, refused) in [
+        (9, &message, reject, false),
+        (11, &message, reject, true),
+        (29, &message, reject, true),
+        (31, &message, reject, false),
+        (49, &message, reject, false),
+        (51, &message, reject, true),
+        (51, &message, enqueue, false),
+        (51, &signal, reject, false),
+    ] {
+        assert_eq!(log.refuses(sequence, input, on_message), refused, "{sequence} {input:?}");
     }
 }
 

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use protocol::card::OnMessage;
 use protocol::entry::{Event, Origin};
 use protocol::fault::{Failure, Fault, code};
 use protocol::message::{self, Message, Part};
@@ -50,13 +51,20 @@ pub struct Around {
     pub mesh: Arc<dyn Mesh>,
     /// What watches over the agent's calls.
     pub guard: Arc<GuardSection>,
+    /// What becomes of a message that comes while the task runs.
+    pub on_message: OnMessage,
     /// Hears what is said to the task, where that may interrupt it.
     pub ear: Option<Ear>,
 }
 
 impl Default for Around {
     fn default() -> Self {
-        Self { mesh: Arc::new(MemoryMesh::default()), guard: Arc::default(), ear: None }
+        Self {
+            mesh: Arc::new(MemoryMesh::default()),
+            guard: Arc::default(),
+            on_message: OnMessage::default(),
+            ear: None,
+        }
     }
 }
 

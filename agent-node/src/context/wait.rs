@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use protocol::card::OnMessage;
 use protocol::entry::Event;
 use protocol::input::Input;
 use protocol::journal::Journaled;
+use protocol::log::TaskLog;
 use protocol::message::{Message, Part};
 use protocol::wait::{self, Answer, Arrived, WaitingFor};
 use serde_json::Value;
@@ -166,7 +168,8 @@ impl Context {
         Ok(Waited { waiting_for, answer })
     }
 
-    /// Everything that was said to the task and can be read. The rest is refused by a coordinator.
+    /// What was said to the task, can be read, and did not come while the skill takes nothing. The rest is refused by a
+    /// coordinator.
     pub(super) async fn arrived(&self) -> Result<Vec<Arrived>, Stop> {
         let subject = self.scribe.subjects().input(self.owner(), self.task());
         let stored = self.scribe.ledger().read(&subject).await.map_err(bus_stop)?;
@@ -174,7 +177,17 @@ impl Context {
             let input = Input::read(&message.headers, &message.payload).ok()?;
             Some(Arrived { sequence: message.sequence, at: message.at, input })
         });
-        Ok(read.collect())
+        let mut read: Vec<Arrived> = read.collect();
+        let on_message = self.around.on_message;
+        if on_message == OnMessage::Reject {
+            // An entry whose append was cut short may stand before a message.
+            self.scribe.settle().await?;
+            let refused = |log: &TaskLog| {
+                read.retain(|one| !log.refuses(one.sequence, &one.input, on_message));
+            };
+            self.scribe.with_log(refused).await;
+        }
+        Ok(read)
     }
 }
 

@@ -9,7 +9,6 @@ use protocol::approval::Verdict;
 use protocol::card::OnMessage;
 use protocol::fault::{Fault, code};
 use protocol::input::Input;
-use protocol::lifecycle::Phase;
 use protocol::limits::INPUTS_MAX;
 use protocol::log::TaskLog;
 use protocol::time::Timestamp;
@@ -66,7 +65,7 @@ pub fn judge(log: &TaskLog, said: Said<'_>, on_message: OnMessage) -> Judgement 
     }
     match input {
         Input::Decision(decision) => decided(log, said.at, decision),
-        Input::Message(_) if log.phase == Phase::Running && on_message == OnMessage::Reject => {
+        message if log.refuses(said.sequence, message, on_message) => {
             refuse("the task takes no messages while it runs", "say it again when the task asks")
         }
         Input::Message(_) | Input::Signal { .. } => Judgement::Keep,
@@ -121,6 +120,7 @@ pub fn nobody_there() -> Fault {
 mod tests {
     use super::*;
     use protocol::approval::{ApprovalRequest, Decision, Level};
+    use protocol::lifecycle::Phase;
     use protocol::message::{Message, Part};
     use serde_json::json;
 
@@ -169,6 +169,9 @@ mod tests {
         ] {
             let mut log = crate::engine::tests_support::log();
             log.phase = phase;
+            if phase == Phase::Running {
+                log.runs.push((5, u64::MAX));
+            }
             if phase == Phase::Waiting {
                 log.waiting_for = Some(approval.clone());
                 log.waiting_since = Some(Timestamp::from_millis(0));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::card::OnMessage;
+use protocol::codec;
 use protocol::dead::{Cause, DeadLetter};
 use protocol::entry::Origin;
 use protocol::fault::{FailureClass, Fault};
@@ -13,7 +14,6 @@ use protocol::limits::INPUTS_MAX;
 use protocol::log::TaskLog;
 use protocol::message::{Message, Part};
 use protocol::submission::{Queue, Source, reply_subject};
-use protocol::{codec, lifecycle::Phase};
 use runtime::bus::Delivery;
 use serde_json::json;
 
@@ -60,7 +60,11 @@ impl Care {
             place: kept.place(sequence),
             input: read.as_ref(),
         };
-        match input::judge(log, said, self.on_message(log).await) {
+        let on_message = match &read {
+            Ok(input) => self.on_message(log, [(sequence, input)].into_iter()).await,
+            Err(_) => OnMessage::default(),
+        };
+        match input::judge(log, said, on_message) {
             Judgement::Keep => Ok(None),
             Judgement::Refuse(fault) => self.refuse(owner, task, log, delivery, fault).await,
             Judgement::Unknown => {
@@ -77,11 +81,16 @@ impl Care {
         }
     }
 
-    async fn on_message(&self, log: &TaskLog) -> OnMessage {
-        let skill = log.origin.as_ref().map(|origin| &origin.skill);
-        if log.phase != Phase::Running {
+    /// What the task's skill does with messages while it runs; looked up where one of these came then.
+    pub(super) async fn on_message<'a>(
+        &self,
+        log: &TaskLog,
+        mut said: impl Iterator<Item = (u64, &'a Input)>,
+    ) -> OnMessage {
+        if !said.any(|(sequence, input)| log.refuses(sequence, input, OnMessage::Reject)) {
             return OnMessage::default();
         }
+        let skill = log.origin.as_ref().map(|origin| &origin.skill);
         let agents = self.agents.now().await;
         let of_skill = agents.iter().find(|agent| Some(&agent.skill) == skill);
         of_skill.map(|agent| agent.on_message).unwrap_or_default()

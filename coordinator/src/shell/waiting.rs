@@ -66,7 +66,10 @@ impl Care {
                 lane::is_free(&self.logs, owner, &log).await?.then(wake::lane_is_free)
             }
             Wake::LookAtInputs => {
-                let arrived = self.arrived(owner, task).await?;
+                let mut arrived = self.arrived(owner, task).await?;
+                let said = arrived.iter().map(|one| (one.sequence, &one.input));
+                let on_message = self.on_message(&log, said).await;
+                arrived.retain(|one| !log.refuses(one.sequence, &one.input, on_message));
                 match wake::look(&log, &arrived, now) {
                     Look::Resume(event) | Look::Escalate(event) => Some(*event),
                     Look::Wait => {

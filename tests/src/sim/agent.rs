@@ -143,7 +143,15 @@ impl Node {
             approvals: guards.map(section).collect(),
             ..GuardSection::default()
         };
-        Around { mesh: Arc::new(SimMesh(self.hold.clone())), guard: Arc::new(guard), ear }
+        Around {
+            mesh: Arc::new(SimMesh(self.hold.clone())),
+            guard: Arc::new(guard),
+            on_message: match sabotage {
+                Some(Sabotage::Grab) => OnMessage::Enqueue,
+                Some(_) | None => self.load.on_message,
+            },
+            ear,
+        }
     }
 
     fn plan(&self, input: &[Part]) -> Plan {

@@ -127,7 +127,9 @@ impl Care {
             }
             .then(wake::lane_is_free),
             Wake::LookAtInputs => {
-                let arrived = self.arrived(task).await?;
+                let mut arrived = self.arrived(task).await?;
+                let on_message = self.on_message();
+                arrived.retain(|one| !log.refuses(one.sequence, &one.input, on_message));
                 match wake::look(&sabotaged(&log, sabotage), &arrived, now) {
                     Look::Escalate(_) if sabotage == Some(Sabotage::Escalation) => None,
                     Look::Resume(event) | Look::Escalate(event) => Some(*event),

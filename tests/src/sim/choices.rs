@@ -232,8 +232,14 @@ fn runs_at(story: &Story<'_>, sequence: u64) -> bool {
     let last = story.entries.iter().rev().find(|(at, _)| *at <= sequence);
     last.is_some_and(|(_, entry)| {
         let kind = entry.event.kind();
-        let rests =
-            matches!(kind, Kind::Suspended | Kind::Resumed | Kind::AttemptFailed | Kind::Released);
+        let rests = matches!(
+            kind,
+            Kind::Suspended
+                | Kind::Escalated
+                | Kind::Resumed
+                | Kind::AttemptFailed
+                | Kind::Released
+        );
         // An attempt that failed and comes again by itself counts as queued.
         !rests && !kind.is_terminal()
     })
@@ -254,13 +260,10 @@ fn messages(evidence: &mut Evidence<'_>, story: &Story<'_>) {
     let said = |one: &&Said| one.task == key && matches!(one.input, Input::Message(_));
     for one in world.seen.said.iter().filter(said) {
         let refused = refusal(evidence, one.sequence);
+        let ran = policy == OnMessage::Reject && runs_at(story, one.sequence);
         if let Some((letter, message)) = &refused {
             let right = if message.contains("while it runs") {
-                let inside = |at: &&(u64, _)| at.0 >= one.sequence && at.0 < *letter;
-                let mut moments =
-                    story.entries.iter().filter(|at| inside(&&(at.0, ()))).map(|at| at.0);
-                let ran = runs_at(story, one.sequence) || moments.any(|at| runs_at(story, at));
-                policy == OnMessage::Reject && ran
+                ran
             } else {
                 let end = story.end().map(|(at, _)| at);
                 end.is_some_and(|end| end < *letter) || message.contains("no such task")
@@ -268,16 +271,14 @@ fn messages(evidence: &mut Evidence<'_>, story: &Story<'_>) {
             evidence
                 .hold(right, || format!("{task}: message {} is refused: {message}", one.sequence));
         }
-        let mut kept = world.seen.kept.iter().filter(|(sequence, _)| *sequence == one.sequence);
+        let kept = world.seen.kept.contains(&one.sequence);
         let used = story.entries.iter().any(|(_, entry)| match &entry.event {
             Event::Resumed { answer: Some(answer), .. } | Event::Received { answer, .. } => {
                 answer.sequences().contains(&one.sequence)
             }
             _ => false,
         });
-        let ignored =
-            policy == OnMessage::Reject && !used && kept.any(|(_, at)| runs_at(story, *at));
-        evidence.hold(!ignored, || {
+        evidence.hold(!ran || !used && !kept, || {
             format!("{task}: message {} came while it ran and is not refused", one.sequence)
         });
     }

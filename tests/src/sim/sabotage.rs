@@ -43,6 +43,8 @@ pub enum Sabotage {
     Reject,
     /// A message to a running task is refused where the skill keeps it.
     Rude,
+    /// A task takes a message that came while it ran where its skill refuses such messages.
+    Grab,
     /// A message interrupts a task of a skill that is not to be interrupted.
     Interrupt,
     /// A need is met by a skill that has not what it takes.
@@ -73,7 +75,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every one.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Fence,
         Self::Witness,
         Self::Consequences,
@@ -94,6 +96,7 @@ impl Sabotage {
         Self::Enough,
         Self::Reject,
         Self::Rude,
+        Self::Grab,
         Self::Interrupt,
         Self::Need,
         Self::Reason,

@@ -27,18 +27,21 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 const UNBEGUN: &str = "canceled before it was begun";
 
 impl Care {
-    pub(super) async fn judge(&self, task: &Key, log: &TaskLog, said: &StoredMessage) -> Settled {
-        let read = Input::read(&said.headers, &said.payload);
-        let about = Said { sequence: said.sequence, at: said.at, place: 1, input: read.as_ref() };
-        let on_message = self.hold.with(|world| match world.sabotage {
+    /// What the skill does with messages while a task runs, as a coordinator has it from the registry.
+    pub(super) fn on_message(&self) -> OnMessage {
+        self.hold.with(|world| match world.sabotage {
             Some(Sabotage::Reject) => OnMessage::Enqueue,
             Some(Sabotage::Rude) => OnMessage::Reject,
             Some(_) | None => world.workload.on_message,
-        });
-        match input::judge(log, about, on_message) {
+        })
+    }
+
+    pub(super) async fn judge(&self, task: &Key, log: &TaskLog, said: &StoredMessage) -> Settled {
+        let read = Input::read(&said.headers, &said.payload);
+        let about = Said { sequence: said.sequence, at: said.at, place: 1, input: read.as_ref() };
+        match input::judge(log, about, self.on_message()) {
             Judgement::Keep => {
-                let known = (said.sequence, log.last_sequence);
-                self.hold.with(|world| world.seen.kept.push(known));
+                self.hold.with(|world| world.seen.kept.push(said.sequence));
                 Ok(None)
             }
             Judgement::Refuse(fault) => self.refuse(task, log, said, fault).await,

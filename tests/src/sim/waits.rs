@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use protocol::approval::{ApprovalRequest, Decision, Verdict, action_hash};
-use protocol::card::OnMessage;
 use protocol::dead::Cause;
 use protocol::entry::{Entry, Event};
 use protocol::input::Input;
@@ -61,10 +60,7 @@ pub(super) fn judge(evidence: &mut Evidence<'_>, story: &Story<'_>) {
                 && world.refusals(said.sequence)
         });
         let is_used = used.contains(&said.sequence);
-        // Who runs a task may take a message at the moment at which a coordinator refuses it.
-        let races = world.workload.on_message == OnMessage::Reject
-            && matches!(said.input, Input::Message(_));
-        evidence.hold(!(refused && is_used) || races, || {
+        evidence.hold(!(refused && is_used), || {
             format!("{}: {} is used and refused", story.task, said.sequence)
         });
         let late = end.is_some_and(|end| end < said.sequence);

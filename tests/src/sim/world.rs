@@ -113,8 +113,8 @@ pub(super) struct Seen {
     pub(super) counts: BTreeMap<&'static str, usize>,
     /// Who was found for needs: the tag, the skill, and why.
     pub(super) resolved: Vec<(String, Skill, String)>,
-    /// Messages that were kept when a coordinator looked at them, each with the last entry that it knew.
-    pub(super) kept: Vec<(u64, u64)>,
+    /// Messages that were kept when a coordinator looked at them.
+    pub(super) kept: Vec<u64>,
     /// Tasks that somebody wanted to end.
     pub(super) canceled: BTreeSet<Key>,
     /// Every effect of a step that was carried out, in order.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use protocol::approval::{ApprovalRequest, Decision, Verdict};
 use protocol::budget::{Grant, Usage};
+use protocol::card::OnMessage;
 use protocol::entry::{Child, Entry, Event, Origin};
 use protocol::fault::FailureClass;
 use protocol::header::{self, Headers};
@@ -39,6 +40,7 @@ pub(super) struct Stage {
     pub(super) mesh: Arc<MemoryMesh>,
     pub(super) guard: GuardSection,
     pub(super) inputs: Option<Inputs>,
+    pub(super) on_message: OnMessage,
     pub(super) origin: Origin,
     pub(super) task: TaskId,
     pub(super) hand: ManualClock,
@@ -56,6 +58,7 @@ impl Stage {
             mesh: Arc::default(),
             guard: GuardSection::default(),
             inputs: None,
+            on_message: OnMessage::default(),
             origin: Origin::bare(skill, source, Timestamp::from_millis(0)),
             task: TaskId::from_sequence(7),
             hand,
@@ -116,6 +119,7 @@ impl Stage {
         Context::new(Arc::new(self.scribe("n1")), origin, None, cancel).within(Around {
             mesh,
             guard,
+            on_message: self.on_message,
             ear,
         })
     }

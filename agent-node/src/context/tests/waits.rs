@@ -143,3 +143,18 @@ async fn a_message_cuts_a_step_short_where_that_is_allowed() {
         assert_eq!(stage.kinds().len(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_message_that_came_while_it_ran_is_no_answer_where_none_is_taken_then() {
+    for (on_message, second) in [(OnMessage::Enqueue, "two"), (OnMessage::Reject, "nothing")] {
+        let stage = Stage { on_message, ..Stage::new() };
+        stage.tell("one").await;
+        let context = stage.attempt();
+        context.step("work", async { Ok(1) }).await.unwrap();
+        stage.tell("two").await;
+        for (name, said) in [("early", "one"), ("late", second)] {
+            let message = context.next_message(name, Some(Duration::ZERO)).await.unwrap();
+            assert_eq!(text(message), said, "{on_message:?}");
+        }
+    }
+}
