@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::card::OnMessage;
+use protocol::input::InputKind;
 use protocol::subject::Subject;
 use protocol::topology::{CARE_CONSUMER, Capacity, Names};
 use protocol::{NodeName, cancel};
@@ -313,7 +314,11 @@ async fn hear(core: Arc<Core>, mut ears: Ears, stop: CancellationToken) {
             Some(Subject::Cancel(owner, task)) => {
                 core.cancels.hear(owner, task, cancel::reason(&message.payload));
             }
-            Some(Subject::Input(owner, task)) => core.inputs.hear(owner, task),
+            Some(Subject::Input(owner, task))
+                if InputKind::of(&message.headers) == InputKind::Message =>
+            {
+                core.inputs.hear(owner, task);
+            }
             Some(_) | None => {}
         }
     }

@@ -87,13 +87,24 @@ impl Context {
         Ok(self.unused_message("").await?.is_some())
     }
 
-    /// Returns once something has been said to the task, where that may interrupt it.
+    /// Returns once something has been said to the task, where that may interrupt it, and some times after that as long as
+    /// nothing is found: the message may not be readable yet.
     ///
     /// For agents that run their own loop: [`Context::next_message`] with a limit of zero then says what it was.
     pub async fn hears(&self) {
-        match &self.around.ear {
-            Some(ear) => ear.heard().await,
-            None => std::future::pending().await,
+        let Some(ear) = &self.around.ear else { return std::future::pending().await };
+        let clock = self.scribe.clock();
+        let rest = ear.rest(clock.now());
+        let again = async {
+            match rest {
+                Some(rest) => self.scribe.ledger().rest(rest).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = ear.heard(clock) => {}
+            () = again => ear.looks_again(clock.now()),
         }
     }
 
@@ -113,9 +124,7 @@ impl Context {
 
     /// The oldest message that may interrupt, as what a wait of this name would come to.
     async fn unused_message(&self, name: &str) -> Result<Option<(WaitingFor, Answer)>, Stop> {
-        if self.around.ear.is_none() {
-            return Ok(None);
-        }
+        let Some(ear) = &self.around.ear else { return Ok(None) };
         let question = Message { parts: Vec::new(), ..Message::from_agent("") };
         let waiting_for = WaitingFor::Input { name: name.to_owned(), question, auth: false };
         let (arrived, now) = (self.arrived().await?, self.scribe.clock().now());
@@ -123,6 +132,9 @@ impl Context {
             .scribe
             .with_log(|log| wait::answer(&waiting_for, None, now, &arrived, &log.used, now))
             .await;
+        if found.is_some() {
+            ear.found();
+        }
         Ok(found.map(|answer| (waiting_for, answer)))
     }
 }

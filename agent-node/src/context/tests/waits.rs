@@ -158,3 +158,21 @@ async fn a_message_that_came_while_it_ran_is_no_answer_where_none_is_taken_then(
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_can_be_read_only_after_its_bell_cuts_a_step_short() {
+    let board = Inputs::default();
+    let stage = Stage { inputs: Some(board.clone()), ..Stage::new() };
+    let context = stage.attempt();
+    let quiet = Stage { inputs: None, ..stage };
+    let telling = async {
+        board.hear(Owner::default(), quiet.task.clone());
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        quiet.tell("stop").await;
+    };
+    let work = context.step_or_message("work", std::future::pending::<Result<u8, Stop>>());
+    let work = tokio::time::timeout(Duration::from_secs(60), work);
+    let (ended, ()) = tokio::join!(work, telling);
+    let Interrupted::Message(message) = ended.unwrap().unwrap() else { panic!("it was done") };
+    assert_eq!(text(Some(message)), "stop");
+}
