@@ -11,7 +11,7 @@ use runtime::config::OnBudget;
 use serde_json::json;
 
 use super::approve::{ApprovalOptions, Decided};
-use super::children::{LOOK_AGAIN, LOOKS_MAX};
+use super::children::rests;
 use super::turn::Turn;
 use super::{Context, permanent};
 use crate::agent::Stop;
@@ -141,7 +141,7 @@ impl Context {
     /// Looks after children that the task went on without: what they did not use is left again once they have ended.
     /// They have been canceled, and so this waits a moment for their ends.
     async fn settle_children(&self) -> Result<(), Stop> {
-        for _ in 0..LOOKS_MAX {
+        for rest in rests() {
             let open = self.unsettled_children().await;
             if open.is_empty() {
                 break;
@@ -155,7 +155,7 @@ impl Context {
             if ends.iter().all(Option::is_some) {
                 break;
             }
-            self.scribe.ledger().rest(LOOK_AGAIN).await;
+            self.scribe.ledger().rest(rest).await;
         }
         Ok(())
     }

@@ -21,10 +21,15 @@ use crate::agent::Stop;
 const AT_ONCE: usize = 500;
 /// Children asked about in one question.
 const ASKED_ABOUT: usize = 500;
-/// How often somebody is asked who has not heard of an end yet.
-pub(super) const LOOKS_MAX: u32 = 40;
-/// How long to wait before asking again.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// How often somebody is asked who has not heard of an end yet: for about a second.
+const LOOKS_MAX: u32 = 8;
+/// How long to wait before asking a second time; then twice as long each time.
+const LOOK_AGAIN: Duration = Duration::from_millis(4);
+
+/// How long to wait after each look for ends that are about to come.
+pub(super) fn rests() -> impl Iterator<Item = Duration> {
+    (0..LOOKS_MAX).map(|look| LOOK_AGAIN * 2_u32.pow(look))
+}
 
 /// How a child ended.
 pub(super) struct End {
@@ -157,7 +162,7 @@ impl Context {
         counted: &[u32],
     ) -> Result<Vec<Option<End>>, Stop> {
         let is_counted = |at: usize| u32::try_from(at).is_ok_and(|at| counted.contains(&at));
-        for _ in 0..LOOKS_MAX {
+        for rest in rests() {
             let mut ends = self.child_ends(children).await?;
             for (at, end) in ends.iter_mut().enumerate() {
                 if !is_counted(at) {
@@ -167,7 +172,7 @@ impl Context {
             if ends.iter().flatten().count() >= counted.len() {
                 return Ok(ends);
             }
-            self.scribe.ledger().rest(LOOK_AGAIN).await;
+            self.scribe.ledger().rest(rest).await;
         }
         let message = "the end of a child that is in the log cannot be read yet";
         Err(super::transient(Fault::new(code::BUS_UNAVAILABLE, message)))
