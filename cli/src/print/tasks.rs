@@ -4,7 +4,7 @@ use client::{Listing, Receipt, Summary};
 use protocol::message::{Content, Part, value_of};
 use protocol::task::{RESULT_ARTIFACT, Task, TaskState};
 use protocol::wait::WaitingFor;
-use protocol::{Skill, TaskId, Timestamp};
+use protocol::{Skill, TaskId, Timestamp, view};
 use runtime::clock::Clock;
 use serde_json::{Value, json};
 
@@ -129,11 +129,19 @@ fn waits_for(task: &Task) -> Option<String> {
         WaitingFor::Input { .. } => format!("{what}\nweft task say {id} TEXT answers"),
         WaitingFor::Signal { name } => format!("{what}\nweft task signal {id} {name} sends it"),
         WaitingFor::Approval { request, .. } => {
-            format!("{what}\nweft approval approve {id} allows {}", request.action)
+            let who = deciders(task).map_or_else(String::new, |who| format!("\n{who} may decide"));
+            format!("{what}{who}\nweft approval approve {id} allows {}", request.action)
         }
         WaitingFor::Children { .. } => format!("{what}\nweft task tree {id} shows them"),
         WaitingFor::Timer { .. } | WaitingFor::Lane { .. } => what,
     })
+}
+
+/// Who may decide by now about what a task asks, where not everybody may.
+fn deciders(task: &Task) -> Option<String> {
+    let asked = task.status.message.as_ref()?.metadata.as_ref()?.get(view::APPROVAL)?;
+    let names: Vec<String> = serde_json::from_value(asked.get("deciders")?.clone()).ok()?;
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// A fault as the log writes it, for people.

@@ -117,6 +117,16 @@ fn answered() -> Event {
     Event::Resumed { reason: "input".to_owned(), answer }
 }
 
+fn approval(chain: &[(&str, u64)]) -> WaitingFor {
+    let mut request = ApprovalRequest::new(json!({"tool": "rm"}), "really?");
+    let level = |(name, after_ms): &(&str, u64)| Level {
+        approvers: vec![(*name).to_owned()],
+        after_ms: *after_ms,
+    };
+    request.chain = chain.iter().map(level).collect();
+    WaitingFor::Approval { name: "ok".to_owned(), request: Box::new(request) }
+}
+
 fn escalated() -> Event {
     let (name, to) = ("ok".to_owned(), vec!["eve".to_owned()]);
     Event::Escalated { name, after_ms: 5, to, reason: "ann did not decide".to_owned() }
@@ -126,30 +136,23 @@ fn fault() -> Fault {
     Fault::new("broken", "it broke")
 }
 
+fn retry(requeued: bool) -> Event {
+    let failure = FailureClass::Transient;
+    Event::AttemptFailed { failure, fault: fault(), retry_at: at(9), requeued }
+}
+
 /// Attempts and what they wrote; what is told of it.
 type Case = (Vec<(u32, Event)>, Vec<&'static str>);
 
 #[test]
 fn each_entry_is_told_in_its_place() {
-    let retry = |requeued| Event::AttemptFailed {
-        failure: FailureClass::Transient,
-        fault: fault(),
-        retry_at: at(9),
-        requeued,
-    };
     let failed = || Event::Failed { failure: FailureClass::Permanent, fault: fault() };
     let canceled = || Event::Canceled { reason: "enough".to_owned() };
     let timer = || suspended(WaitingFor::Timer { name: "t".to_owned() });
     let lane = || suspended(WaitingFor::Lane { predecessor: 1 });
     let woken = || Event::Resumed { reason: "time".to_owned(), answer: Some(Answer::Time) };
     let free = || Event::Resumed { reason: "lane".to_owned(), answer: None };
-    let request = ApprovalRequest::new(json!({"tool": "rm"}), "really?");
-    let approval = WaitingFor::Approval { name: "ok".to_owned(), request: Box::new(request) };
     let step = || Event::step("s", Part::text("x"));
-    let mut request = ApprovalRequest::new(json!({"tool": "rm"}), "really?");
-    let level = |name: &str, after_ms| Level { approvers: vec![name.to_owned()], after_ms };
-    request.chain = vec![level("ann", 0), level("eve", 5)];
-    let chained = WaitingFor::Approval { name: "ok".to_owned(), request: Box::new(request) };
     let cases: Vec<Case> = vec![
         (vec![(1, completed("hi"))], vec![r#"1.0 result "hi" last"#, "1.1 completed"]),
         (
@@ -189,11 +192,15 @@ fn each_entry_is_told_in_its_place() {
         ),
         (vec![(0, Event::Rejected { fault: fault() })], vec![r#"1.0 rejected "broken: it broke""#]),
         (
-            vec![(1, suspended(approval))],
+            vec![(1, suspended(approval(&[])))],
             vec![r#"1.0 input-required [{"text":"really?"},{"data":{"tool":"rm"}}]"#],
         ),
         (
-            vec![(1, suspended(chained)), (0, escalated()), (0, answered())],
+            vec![
+                (1, suspended(approval(&[("ann", 0), ("eve", 5)]))),
+                (0, escalated()),
+                (0, answered()),
+            ],
             vec![
                 r#"1.0 input-required [{"text":"really?"},{"data":{"tool":"rm"}}]"#,
                 r#"2.0 input-required [{"text":"really?"},{"data":{"tool":"rm"}}] s7-1 of ["ann","eve"] now {"reason":"ann did not decide","to":["eve"]}"#,
