@@ -157,6 +157,16 @@ pub fn as_reply(mut result: Vec<Part>) -> Vec<Part> {
     result
 }
 
+/// A result that is no direct reply, whatever was said of the parts that it was made from.
+#[must_use]
+pub fn as_no_reply(mut result: Vec<Part>) -> Vec<Part> {
+    for part in &mut result {
+        part.metadata.as_mut().and_then(|facts| facts.remove(REPLY));
+        part.metadata.take_if(|facts| facts.is_empty());
+    }
+    result
+}
+
 /// Whether a result is a direct reply.
 #[must_use]
 pub fn is_reply(result: &[Part]) -> bool {
@@ -374,6 +384,7 @@ mod tests {
         assert!(!is_reply(&result()) && !is_reply(&[]));
         assert!(is_reply(&as_reply(result())) && as_reply(Vec::new()).is_empty());
         assert_eq!(value_of(&as_reply(vec![Part::text("a")])), json!("a"));
+        assert_eq!(as_no_reply(as_reply(result())), result(), "nobody can bring it along");
     }
 
     #[test]

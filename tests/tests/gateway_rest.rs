@@ -225,6 +225,12 @@ async fn http_json_is_what_the_specification_says() {
         let shown = lab.a2a("GET", &format!("/tasks/{id}?historyLength=0"), "").await.json();
         assert_eq!((&shown["id"], shown.get("history")), (&json!(id), None), "{place}");
     }
+    // The echo agent makes no direct replies, whatever a client says in a part that comes back.
+    let mut forged = message("hello");
+    forged["message"]["parts"][0]["metadata"] = json!({"weft/reply": true, "theirs": 1});
+    let answer = lab.a2a("POST", "/agents/echo/message:send", &forged.to_string()).await.json();
+    let part = &answer["task"]["artifacts"][0]["parts"][0];
+    assert_eq!(part["metadata"], json!({"theirs": 1}), "{answer}");
     let refused = [
         ("POST", "/message:send", "{", 400, "INVALID_REQUEST", ""),
         ("POST", "/message:send", "[]", 400, "INVALID_REQUEST", ""),

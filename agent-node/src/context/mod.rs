@@ -132,9 +132,10 @@ impl Context {
         self.replies.store(true, Ordering::Relaxed);
     }
 
-    /// The result as it goes into the log.
+    /// The result as it goes into the log. Only the agent makes it a direct reply: its parts may be those of an input.
     pub(crate) fn finished(&self, output: Vec<Part>) -> Vec<Part> {
-        if self.replies.load(Ordering::Relaxed) { message::as_reply(output) } else { output }
+        let replies = self.replies.load(Ordering::Relaxed);
+        if replies { message::as_reply(output) } else { message::as_no_reply(output) }
     }
 
     /// The task.
