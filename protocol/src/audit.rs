@@ -39,6 +39,9 @@ pub struct AuditEntry {
     /// On whose behalf.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub owner: Option<Owner>,
+    /// The owner that the request names and its caller may not act for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asked_for: Option<Owner>,
     /// The skill that was meant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub skill: Option<Skill>,

@@ -241,6 +241,11 @@ async fn missing_and_wrong_credentials_look_alike_and_public_addresses_ask_for_n
         let answer = ask(&at, "GET", path, &[], "").await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     }
+    for path in ["/livez", "/readyz"] {
+        assert_eq!(ask(&at, "HEAD", path, &[], "").await.status, 200, "{path}");
+        let answer = ask(&at, "POST", path, &[], "").await;
+        assert_eq!((answer.status, answer.header("allow")), (405, "GET, HEAD"), "{path}");
+    }
     let hidden = mesh.gateway_with("g2", &settings(&format!("public_cards = false\n{keys}"))).await;
     let at = hidden.listen.clone().unwrap();
     let card = "/.well-known/agent-card.json";

@@ -11,6 +11,7 @@ mod unused;
 use std::time::Duration;
 
 use gateway::auth::key::{hash_of, hex};
+use protocol::audit::AuditEntry;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -315,6 +316,16 @@ async fn a_file_is_for_those_who_may_see_its_task() {
         let headers: Vec<_> = who.map(|who| ("Authorization", who.as_str())).into_iter().collect();
         assert_eq!(lab.get(&path, &headers).await.status, status, "{path} {who:?}");
     }
+    let (bus, eves) = (lab.mesh.client.bus(), protocol::Owner::parse("other").unwrap());
+    wait_until("what eve may not see is told to the audit", SOON, async || {
+        let kept = bus.all(&bus.names().audit, &bus.subjects().audit(eves.as_str())).await.unwrap();
+        let entries = kept.iter().map(|one| serde_json::from_slice(&one.payload).unwrap());
+        let mut denied = entries.filter(|entry: &AuditEntry| !entry.allowed);
+        denied
+            .any(|entry| entry.asked_for.is_some_and(|owner| owner.as_str() == "acme"))
+            .then_some(())
+    })
+    .await;
     let stolen = to_echo(json!([{"url": url}]));
     let refused = lab.post("/message:send", &[("Authorization", &eve)], &stolen).await;
     assert_eq!(refused.status, 400, "{refused:?}");

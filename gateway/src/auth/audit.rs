@@ -220,6 +220,7 @@ mod tests {
             door: "rest".to_owned(),
             operation: None,
             owner: None,
+            asked_for: None,
             skill: None,
             task: None,
             allowed,

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_LENGTH, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::header::{ALLOW, CONTENT_LENGTH, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use protocol::Skill;
 use protocol::audit::AuditEntry;
 use runtime::clock::Clock;
 use runtime::config::DoorLimits;
@@ -128,7 +129,14 @@ pub async fn guard(State(hall): State<Arc<Hall>>, request: Request, next: Next) 
 impl Hall {
     /// Probes are answered to everybody, and say nothing but how it stands.
     fn probe(&self, request: &Request) -> Option<Response> {
-        match request.uri().path() {
+        let path = request.uri().path();
+        if !matches!(path, "/livez" | "/readyz") {
+            return None;
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Some((StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")]).into_response());
+        }
+        match path {
             "/livez" => Some("ok\n".into_response()),
             "/readyz" => {
                 let works = self.health.report().status != Status::Failed;
@@ -224,13 +232,13 @@ impl Hall {
         tokio::select! {
             biased;
             response = &mut answer => {
-                owed.pay(denial(&response));
+                owed.pay(guest.denial(&response));
                 response
             }
             () = tokio::time::sleep(AUDIT_AFTER) => {
                 owed.pay(None);
                 let response = answer.await;
-                if let Some(reason) = denial(&response)
+                if let Some(reason) = guest.denial(&response)
                     && let Ok(place) = self.audit.place().await
                 {
                     place.put(self.entry(guest, Some(reason)));
@@ -274,6 +282,7 @@ impl Hall {
             door: word(guest.route.door).to_owned(),
             operation: facts.operation.map(|one| one.word().to_owned()),
             owner: facts.owner,
+            asked_for: facts.asked_for,
             skill: facts.skill,
             task: facts.task,
             allowed: denied.is_none(),
@@ -315,14 +324,26 @@ impl Guest {
         self.route.found == Found::Endpoint(Endpoint::BringFile)
     }
 
+    /// What was denied, if an answer says so; one about a file of a foreign owner looks like one about no file.
+    fn denial(&self, response: &Response) -> Option<&'static str> {
+        match observe::status_of(response) {
+            401 => Some("UNAUTHENTICATED"),
+            403 => Some("PERMISSION_DENIED"),
+            404 if self.trail.facts().asked_for.is_some() => Some("PERMISSION_DENIED"),
+            _ => None,
+        }
+    }
+
     /// What the address alone tells.
     fn note(&self, endpoint: Endpoint) {
+        let value = self.route.values.first();
         if let Some(operation) = endpoint.asks() {
-            self.trail.asks(operation, None);
+            let skill = value.filter(|_| endpoint == Endpoint::PlainSubmit);
+            self.trail.asks(operation, skill.and_then(|skill| Skill::parse(skill).ok()).as_ref());
         }
         let names_task = matches!(self.route.door, Door::Rest | Door::Plain)
             && endpoint != Endpoint::PlainSubmit;
-        if let Some(task) = self.route.values.first().filter(|_| names_task) {
+        if let Some(task) = value.filter(|_| names_task) {
             self.trail.is_about(task);
         }
     }
@@ -346,14 +367,6 @@ fn challenge(headers: &mut HeaderMap) {
 }
 
 /// The word for the decision against the caller in an answer, if it has one.
-fn denial(response: &Response) -> Option<&'static str> {
-    match observe::status_of(response) {
-        401 => Some("UNAUTHENTICATED"),
-        403 => Some("PERMISSION_DENIED"),
-        _ => None,
-    }
-}
-
 fn word(door: Door) -> &'static str {
     match door {
         Door::JsonRpc => "jsonrpc",

@@ -25,6 +25,8 @@ pub struct Facts {
     pub operation: Option<Operation>,
     /// On whose behalf.
     pub owner: Option<Owner>,
+    /// On whose behalf they may not ask, although the request says so.
+    pub asked_for: Option<Owner>,
     /// With which skill.
     pub skill: Option<Skill>,
     /// About which task.
@@ -47,6 +49,11 @@ impl Trail {
     /// It is on behalf of this owner.
     pub fn is_for(&self, owner: &Owner) {
         self.note(|facts| facts.owner = Some(owner.clone()));
+    }
+
+    /// It names this owner, whom the caller may not act for.
+    pub fn is_not_for(&self, owner: &Owner) {
+        self.note(|facts| facts.asked_for = Some(owner.clone()));
     }
 
     /// It is about this task.

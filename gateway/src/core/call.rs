@@ -126,6 +126,7 @@ impl Call {
         if allowed {
             Ok(owner)
         } else {
+            self.trail.is_not_for(&owner);
             Err(Error::PermissionDenied(format!("{} may not act for {owner}", self.caller.name)))
         }
     }
