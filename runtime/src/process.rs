@@ -6,9 +6,10 @@
 use std::error::Error;
 use std::future::Future;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -142,9 +143,13 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// A file that tells others that this process is ready, and where. It does not exist before.
-#[derive(Debug, Clone)]
-pub struct ReadyFile(PathBuf);
+/// A file that tells others that this process is ready, and where. It does not exist before, and goes with this value.
+#[derive(Debug)]
+pub struct ReadyFile {
+    path: PathBuf,
+    /// Device and number of the file that was written: another process may have put its own there since.
+    written: OnceLock<(u64, u64)>,
+}
 
 impl ReadyFile {
     /// Will be written there; what an earlier process left is removed now.
@@ -152,7 +157,7 @@ impl ReadyFile {
     pub fn new(path: PathBuf) -> Self {
         // Usually there is none; one that cannot be removed is told by the write.
         drop(std::fs::remove_file(&path));
-        Self(path)
+        Self { path, written: OnceLock::new() }
     }
 
     /// Writes facts as JSON in one step, for the owner's eyes only: a reader sees all of it or no file.
@@ -160,19 +165,35 @@ impl ReadyFile {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, facts: &impl Serialize) -> Result<(), WriteError> {
-        let path = &self.0;
+        let path = &self.path;
         let fail = |source| WriteError { path: path.clone(), source };
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}", std::process::id()));
         let beside = path.with_file_name(name);
         let text = serde_json::to_vec(facts).map_err(|error| fail(error.into()))?;
-        write_private(&beside, &text).and_then(|()| std::fs::rename(&beside, path)).map_err(
-            |error| {
-                drop(std::fs::remove_file(&beside));
-                fail(error)
-            },
-        )
+        let place = || {
+            write_private(&beside, &text)?;
+            let written = identity(&beside)?;
+            std::fs::rename(&beside, path).map(|()| self.written.get_or_init(|| written))
+        };
+        place().map(drop).map_err(|error| {
+            drop(std::fs::remove_file(&beside));
+            fail(error)
+        })
     }
+}
+
+impl Drop for ReadyFile {
+    fn drop(&mut self) {
+        let there = identity(&self.path).ok();
+        if there.is_some() && there.as_ref() == self.written.get() {
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|facts| (facts.dev(), facts.ino()))
 }
 
 fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
@@ -191,13 +212,17 @@ mod tests {
     fn a_ready_file_is_private_and_leaves_nothing_beside_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ready.json");
-        ReadyFile::new(path.clone()).write(&[1, 2]).unwrap();
+        let first = ReadyFile::new(path.clone());
+        first.write(&[1, 2]).unwrap();
         let second = ReadyFile::new(path.clone());
         assert!(!path.exists(), "a stale file says that somebody is ready");
         second.write(&[3]).unwrap();
+        drop(first);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "[3]");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+        drop(second);
+        assert!(!path.exists(), "nobody is ready any more");
         let error = ReadyFile::new(dir.path().join("no/ready.json")).write(&[1]).unwrap_err();
         assert!(error.to_string().contains("no/ready.json"));
     }

@@ -95,12 +95,13 @@ where
     E: WorkError,
     F: Future<Output = Result<(), E>>,
 {
-    let ready_file = ready_file.map(ReadyFile::new);
+    let ready_file = Arc::new(ready_file.map(ReadyFile::new));
     let unwritten = Arc::new(OnceLock::new());
     let done = process::run(options, |stop| {
         let (ending, unwritten) = (stop.clone(), Arc::clone(&unwritten));
+        let ready_file = Arc::clone(&ready_file);
         let ready: OnReady<R> = Box::new(move |ready| {
-            let written = ready_file.map_or(Ok(()), |file| file.write(&facts(ready)));
+            let written = (*ready_file).as_ref().map_or(Ok(()), |file| file.write(&facts(ready)));
             if let Err(error) = written {
                 unwritten.get_or_init(|| error);
                 ending.cancel();

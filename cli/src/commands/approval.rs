@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use client::{Choice, Outcome};
 use protocol::approval::{Verdict, action_hash};
 use protocol::{Owner, TaskId};
@@ -37,7 +38,7 @@ struct List {
     #[arg(long)]
     owner: Option<Owner>,
     /// Only what this person may decide about now, an escalation included
-    #[arg(long = "for", value_name = "NAME")]
+    #[arg(long = "for", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     addressed_to: Option<String>,
     /// At most so many
     #[arg(long, default_value_t = 100)]

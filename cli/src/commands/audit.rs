@@ -8,7 +8,7 @@ use runtime::bus::ReadError;
 use runtime::clock::Clock;
 use runtime::config::{OPERATIONS, Span};
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::print::{Printer, audit};
 use crate::session::{ClientArgs, Session};
 
@@ -41,7 +41,7 @@ pub(crate) struct Audit {
     /// Only what was decided since then: a duration such as 2h, or a time such as 2026-11-21T12:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = since)]
     since: Option<Since>,
-    /// At most so many; with --follow, so many of those that are there
+    /// At most so many; with --follow, so many of those that are there, or none with 0
     #[arg(long, default_value_t = 50)]
     limit: usize,
     /// Go on with each further decision; oldest first then, a line each
@@ -79,6 +79,10 @@ fn since(text: &str) -> Result<Since, String> {
 
 impl Audit {
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        if self.limit == 0 && !self.follow {
+            return Err(Failure::say(Exit::Usage, "--limit 0 would list nothing")
+                .todo("with --follow it leaves out what is there already"));
+        }
         let Session { client, mut printer, .. } = Session::open(&self.client).await?;
         let query = self.query(Clock::system().now());
         let page = client.audit(&query).await?;

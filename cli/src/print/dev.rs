@@ -65,6 +65,11 @@ pub(crate) fn ready(
     printer.line("Ctrl-C stops in good order, a second one at once.")
 }
 
+/// The settings have nobody who may come in.
+pub(crate) fn open() {
+    super::note("the settings name nobody who may come in, so the gateway lets everybody in");
+}
+
 /// A signal came.
 pub(crate) fn stopping(printer: &Printer) {
     printer.note("stopping: work in hand reaches a commit first");

@@ -1,8 +1,9 @@
 //! Everything that `weft` writes to stdout and stderr.
 //!
 //! A reader that goes away (`weft ... | head`) is no error: the printer answers [`PrintError::Closed`], the command
-//! stops at its next `?`, and the process ends quietly. Text from the mesh is not trusted: on a terminal its control
-//! characters are shown, not obeyed.
+//! stops at its next `?`, and the process ends quietly. Text from the mesh is not trusted: what is written for people has
+//! its control characters shown, not obeyed, on a terminal or not, for it may be looked at later. Results that are
+//! not shown on a terminal are as their agents made them.
 
 pub(crate) mod agents;
 pub(crate) mod approvals;
@@ -92,7 +93,15 @@ impl Printer {
 
     /// One line, at once.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), PrintError> {
-        let text = self.safe(text);
+        writeln!(self.out, "{}", shown(text))?;
+        Ok(self.out.flush()?)
+    }
+
+    /// A line of content, as it is; on a terminal only what can do no harm there.
+    pub(crate) fn content(&mut self, text: &str) -> Result<(), PrintError> {
+        if self.terminal {
+            return self.line(text);
+        }
         writeln!(self.out, "{text}")?;
         Ok(self.out.flush()?)
     }
@@ -147,12 +156,8 @@ impl Printer {
         if !self.color {
             return self.line(&format!("{head}{rest}"));
         }
-        writeln!(self.out, "{}{}", painted(color, head), self.safe(rest))?;
+        writeln!(self.out, "{}{}", painted(color, head), shown(rest))?;
         Ok(self.out.flush()?)
-    }
-
-    fn safe<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.terminal { shown(text) } else { Cow::Borrowed(text) }
     }
 }
 
@@ -200,23 +205,20 @@ fn shown(text: &str) -> Cow<'_, str> {
 
 /// Writes a note to stderr. Nobody is left to tell when that is closed.
 fn note(text: &str) {
-    let stderr = io::stderr();
-    let text = if stderr.is_terminal() { shown(text) } else { Cow::Borrowed(text) };
-    drop(writeln!(stderr.lock(), "{text}"));
+    drop(writeln!(io::stderr().lock(), "{}", shown(text)));
 }
 
 /// Says on stderr why the command failed, and what to do.
 pub(crate) fn failure(failure: &Failure) {
     let Some((what, why)) = failure.causes.split_first() else { return };
     let stderr = io::stderr();
-    let terminal = stderr.is_terminal();
-    let mut text = match terminal && colors_are_wanted() {
+    let mut text = match stderr.is_terminal() && colors_are_wanted() {
         true => painted(Color::Red, "error:"),
         false => "error:".to_owned(),
     };
     let mut add = |before: &str, line: &str| {
         text.push_str(before);
-        text.push_str(&if terminal { shown(line) } else { Cow::Borrowed(line) });
+        text.push_str(&shown(line));
     };
     add(" ", what);
     for cause in why {
@@ -230,6 +232,8 @@ pub(crate) fn failure(failure: &Failure) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -238,6 +242,34 @@ mod tests {
         assert!(matches!(PrintError::from(broken), PrintError::Closed));
         let full = io::Error::from(io::ErrorKind::StorageFull);
         assert!(matches!(PrintError::from(full), PrintError::Failed(_)));
+    }
+
+    /// What was written by now.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_for_people_is_clean_wherever_it_goes_and_content_is_as_it_is() {
+        let paper = Paper::default();
+        let out = Box::new(paper.clone());
+        let mut piped =
+            Printer { out, format: Format::Table, terminal: false, width: None, color: false };
+        piped.table(&["A"], vec![vec!["\u{1b}[2J".to_owned()]], "none").unwrap();
+        piped.facts(&[("b", Some("\u{7}".to_owned()))]).unwrap();
+        piped.content("\u{1b}c").unwrap();
+        let written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = written.lines().map(str::trim_end).collect();
+        assert_eq!(lines, ["A", "\\u{1b}[2J", "b  \\u{7}", "\u{1b}c"]);
     }
 
     #[test]

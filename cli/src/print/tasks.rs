@@ -60,7 +60,7 @@ pub(crate) fn result_parts(task: &Task) -> &[Part] {
 /// One part as it is: text as text, bytes as bytes, data as JSON.
 pub(crate) fn part(printer: &mut Printer, part: &Part) -> Result<(), PrintError> {
     match &part.content {
-        Content::Text(text) | Content::Url(text) => printer.line(text),
+        Content::Text(text) | Content::Url(text) => printer.content(text),
         Content::Raw(bytes) => printer.bytes(bytes),
         Content::Data(value) => printer.json(value),
     }

@@ -77,7 +77,14 @@ fn decisions_are_found_newest_first_by_whatever_is_known_of_them() {
     assert_eq!(listed(&dev, &["--caller", &caller]), ["r4", "r3", "r1"]);
     let table = dev.run(&["audit"]).out;
     assert!(table.contains("denied") && table.contains("UNAUTHENTICATED"), "{table}");
-    assert_eq!(dev.run(&["audit", "--since", "yesterday"]).code, 2);
+    for arguments in [
+        &["audit", "--since", "yesterday"][..],
+        &["audit", "--limit", "0"],
+        &["approval", "list", "--for", ""],
+    ] {
+        let said = dev.run(arguments);
+        assert!(said.code == 2 && said.err.contains(arguments[arguments.len() - 2]), "{said:?}");
+    }
 
     let mut command = dev.command(&["audit", "--follow", "--limit", "1", "-o", "jsonl"]);
     let mut follower = Follower(command.stdout(Stdio::piped()).spawn().unwrap());

@@ -33,6 +33,7 @@ fn it_says_where_everything_is_and_all_of_it_answers() {
             assert!(status.ends_with("200 OK"), "{key} {path}: {status}");
         }
     }
+    assert!(dev.wrote("err").contains("the gateway lets everybody in"), "{}", dev.wrote("err"));
     let mut lines = out.lines().filter_map(|line| line.trim().strip_prefix("weft "));
     let first = lines.find(|line| line.starts_with("task send")).unwrap();
     let words: Vec<_> = first.split("    ").next().unwrap().split(' ').collect();
@@ -53,6 +54,7 @@ fn drains(which: Signal) {
     assert_eq!(dev.process.ended().code(), Some(0), "{}", dev.wrote("err"));
     assert!(dev.wrote("err").contains("stopping"));
     assert!(!exists(nats), "the server outlived weft dev");
+    assert!(!dev.dir.join("dev.ready.json").exists(), "it is not ready any more");
 
     let again = Dev::start_with(&arguments);
     let shown = again.run(&["task", "get", &task, "-o", "json"]).json();
@@ -83,6 +85,7 @@ fn a_second_ctrl_c_ends_it_at_once_and_leaves_nothing_behind() {
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     wait_until("the end of the server", || (!exists(nats)).then_some(()));
     assert!(!Path::new(&dev.fact("dataDir")).exists(), "temporary data is left behind");
+    assert!(!dev.dir.join("dev.ready.json").exists(), "it is not ready any more");
 }
 
 #[test]

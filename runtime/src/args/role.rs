@@ -37,7 +37,7 @@ pub struct RoleArgs {
     /// Serve /livez, /readyz and /metrics there, such as 127.0.0.1:9100; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", env = "WEFT_HTTP", hide_env_values = true)]
     pub http: Option<String>,
-    /// Write name, address and process id there as JSON once ready
+    /// Write name, address and process id there as JSON once ready; removed at the end
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
     /// The settings file.

@@ -60,7 +60,7 @@ pub(crate) struct Dev {
     /// When writes reach the disk
     #[arg(long, value_enum, default_value_t)]
     sync: SyncArg,
-    /// Write all addresses there as JSON once everything is ready
+    /// Write all addresses there as JSON once everything is ready; removed at the end
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
     /// The nats-server to start
@@ -139,7 +139,11 @@ impl Dev {
     }
 
     fn settings(&self) -> Result<Settings, ArgsError> {
-        Ok(roles::for_one_machine(self.config.load()?))
+        let settings = roles::for_one_machine(self.config.load()?);
+        if self.config.config.is_some() && !settings.gateway.access.knows_somebody() {
+            print::open();
+        }
+        Ok(settings)
     }
 
     async fn mesh(&self, settings: Settings, stop: &CancellationToken) -> Result<(), DevError> {
@@ -182,7 +186,7 @@ impl Dev {
             () = stop.cancelled() => return Ok(()),
         };
         let addresses = mesh.addresses(started?, data.path());
-        if let Some(file) = ready_file {
+        if let Some(file) = &ready_file {
             file.write(&addresses)?;
         }
         print::ready(printer, &addresses, data.is_temporary(), self.sync == SyncArg::Always)?;

@@ -77,10 +77,11 @@ pub(crate) fn one_machine(asked: &Capacity) -> Capacity {
     capacity
 }
 
-/// Settings of a mesh for several machines, cut down to one server on one machine.
+/// Settings of a mesh for several machines, cut down to one server on one machine. A gateway that knows who may come in
+/// keeps to what its settings say; any other is open.
 pub(super) fn for_one_machine(mut settings: Settings) -> Settings {
     settings.capacity = one_machine(&settings.capacity);
-    settings.gateway.open = true;
+    settings.gateway.open |= !settings.gateway.access.knows_somebody();
     settings.gateway.push.allow_local = true;
     if let Ok(echo) = Skill::parse("echo")
         && settings.agents.iter().all(|agent| agent.skill != echo)
@@ -321,6 +322,24 @@ mod tests {
             let found: Vec<_> = settings.agents.iter().map(|agent| agent.skill.as_str()).collect();
             assert_eq!((settings.capacity.replicas, settings.capacity.inbox_bytes_max), (1, inbox));
             assert_eq!(found, skills);
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_knows_who_may_come_in_is_as_open_as_its_file_says() {
+        let key = format!(
+            "[[gateway.keys]]\nname = \"a\"\nowner = \"o\"\nsha256 = \"{}\"",
+            "0".repeat(64)
+        );
+        for (text, open) in [
+            ("", true),
+            ("[gateway]\nopen = false", true),
+            (key.as_str(), false),
+            (&format!("[gateway]\nopen = false\n{key}"), false),
+            (&format!("[gateway]\nopen = true\n{key}"), true),
+        ] {
+            let settings = for_one_machine(Settings::parse(text).unwrap());
+            assert_eq!(settings.gateway.open, open, "{text}");
         }
     }
 }
