@@ -3,8 +3,9 @@
 //! A connection is not enough: the streams may not exist yet, have no leader, or be closed to this user. So a write is
 //! tried, without storing anything.
 
+use protocol::limits::INBOX_MESSAGE_BYTES_MAX;
 use protocol::{Owner, Skill};
-use runtime::bus::Bus;
+use runtime::bus::{Bus, ReadError};
 use runtime::health::CheckHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -48,5 +49,12 @@ async fn look(bus: &Bus, check: &CheckHandle) {
 async fn submits(bus: &Bus) -> Result<(), String> {
     let skill = Skill::parse(PROBE).map_err(|error| error.to_string())?;
     let subject = bus.subjects().task(&skill, &Owner::default());
-    bus.would_take(subject).await.map_err(|error| error.to_string())
+    bus.would_take(subject).await.map_err(|error| error.to_string())?;
+    // The fence refuses before a limit does.
+    match bus.has_room(&bus.names().inbox, INBOX_MESSAGE_BYTES_MAX).await {
+        // Whoever may not look finds out when it is full.
+        Ok(true) | Err(ReadError::Denied { .. }) => Ok(()),
+        Ok(false) => Err("the inbox has no room for the largest task".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }

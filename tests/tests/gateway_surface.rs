@@ -242,6 +242,17 @@ async fn a_gateway_is_ready_only_while_tasks_would_be_accepted() {
     assert!(coordinator.restart().await);
     ready(200).await;
     assert_eq!(submitted(&mesh).await, 0, "looking leaves nothing behind");
+    let mut inbox = jetstream.get_stream(&names.inbox).await.unwrap();
+    let mut smaller = inbox.info().await.unwrap().config.clone();
+    smaller.max_bytes = 600_000;
+    jetstream.update_stream(smaller).await.unwrap();
+    for _ in 0..2 {
+        let task = vec![b'x'; 200_000].into();
+        jetstream.publish("weft.task.nobody", task).await.unwrap().await.unwrap();
+    }
+    ready(503).await;
+    inbox.purge().await.unwrap();
+    ready(200).await;
     coordinator.kill().await;
     jetstream.delete_stream(&names.log).await.unwrap();
     ready(503).await;

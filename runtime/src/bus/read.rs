@@ -334,6 +334,16 @@ impl Bus {
         self.stream_info(stream).await.map(|info| info.created)
     }
 
+    /// Whether a stream has room for a message of this size. Without a limit of its own it has.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn has_room(&self, stream: &str, bytes: usize) -> Result<bool, ReadError> {
+        let Info { state, config, .. } = self.stream_info(stream).await?;
+        let limit = u64::try_from(config.max_bytes).ok().filter(|limit| *limit > 0);
+        Ok(limit.is_none_or(|limit| state.bytes.saturating_add(bytes as u64) < limit))
+    }
+
     /// What a stream's leader says what time it is: the clock that the times of its messages are from.
     ///
     /// # Errors
@@ -360,7 +370,14 @@ impl Bus {
 struct Info {
     created: String,
     state: StreamState,
+    config: InfoConfig,
     ts: String,
+}
+
+#[derive(Deserialize)]
+struct InfoConfig {
+    #[serde(default)]
+    max_bytes: i64,
 }
 
 /// What a stream holds.
