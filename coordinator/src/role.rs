@@ -274,12 +274,10 @@ impl Parts {
             read_model,
         };
         jobs.spawn("retire", Kind::Work, retire.serve(stop.clone()));
-        let files = UnusedFiles {
-            client: client.clone(),
-            kept: settings.coordinator.unused_files_kept,
-            metrics: metrics.clone(),
-        };
-        jobs.spawn("files", Kind::Work, files.serve(stop.clone()));
+        if let Some(kept) = settings.coordinator.unused_files_kept {
+            let files = UnusedFiles { client: client.clone(), kept, metrics: metrics.clone() };
+            jobs.spawn("files", Kind::Work, files.serve(stop.clone()));
+        }
         let hint = Arc::new(Notify::new());
         let sweeping = poison::sweep(logs, client.clone(), Arc::clone(&hint), looked, stop.clone());
         jobs.spawn("poison", Kind::Work, sweeping);

@@ -24,8 +24,8 @@ pub struct CoordinatorSection {
     pub read_model: Option<PathBuf>,
     /// How long a task stays after its end; `None`: for ever.
     pub tasks_kept: Option<Duration>,
-    /// How long a file that nothing names stays after it was stored last.
-    pub unused_files_kept: Duration,
+    /// How long a file that nothing names stays after it was stored last; `None`: for ever.
+    pub unused_files_kept: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -44,6 +44,13 @@ impl Faults {
     pub(super) fn coordinator(&mut self, table: toml::Table) -> CoordinatorSection {
         let raw: RawCoordinator = self.section("coordinator", table);
         let kept = self.kept("coordinator.tasks_kept", raw.tasks_kept, Duration::ZERO);
+        let files = self.span(
+            "coordinator.unused_files_kept",
+            raw.unused_files_kept.filter(|kept| !kept.0.is_zero()),
+            UNUSED_FILES_KEPT_DEFAULT,
+            (UNUSED_FILES_KEPT_MIN, SPAN_MAX),
+        );
+        let files_go = raw.unused_files_kept.is_none_or(|kept| !kept.0.is_zero());
         CoordinatorSection {
             name: self.name("coordinator.name", raw.name),
             http: raw.http,
@@ -51,12 +58,7 @@ impl Faults {
             system_credentials: raw.system_credentials,
             read_model: raw.read_model,
             tasks_kept: Some(kept).filter(|kept| !kept.is_zero()),
-            unused_files_kept: self.span(
-                "coordinator.unused_files_kept",
-                raw.unused_files_kept,
-                UNUSED_FILES_KEPT_DEFAULT,
-                (UNUSED_FILES_KEPT_MIN, SPAN_MAX),
-            ),
+            unused_files_kept: files_go.then_some(files),
         }
     }
 }

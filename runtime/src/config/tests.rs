@@ -128,6 +128,21 @@ fn what_is_left_out_has_a_default() {
 }
 
 #[test]
+fn unused_files_are_kept_for_a_day_unless_the_file_says_otherwise() {
+    let read = |text: &str| Settings::parse(&format!("[coordinator]\n{text}"));
+    for (text, kept) in [
+        ("", Some(24 * 60 * 60)),
+        ("unused_files_kept = \"0s\"", None),
+        ("unused_files_kept = \"1s\"", Some(1)),
+    ] {
+        let kept = kept.map(Duration::from_secs);
+        assert_eq!(read(text).unwrap().coordinator.unused_files_kept, kept, "{text}");
+    }
+    let faults = read("unused_files_kept = \"999ms\"").unwrap_err();
+    assert!(faults[0].starts_with("coordinator.unused_files_kept"), "{faults:?}");
+}
+
+#[test]
 fn ended_tasks_are_kept_for_ever_or_for_a_time_that_is_meant() {
     let read = |text: &str| Settings::parse(&format!("[coordinator]\n{text}"));
     for (text, kept) in

@@ -103,6 +103,14 @@ async fn what_nothing_names_goes_and_what_is_named_stays() {
     let refused = lab.post("/message:send", &[], &late).await;
     assert_eq!(refused.status, 400);
     assert!(String::from_utf8_lossy(&refused.body).contains("names a file that is gone"));
+
+    let names = bus.names();
+    for stream in [&names.log, &names.inbox] {
+        bus.purge_to(stream, ">", u64::MAX - 1).await.unwrap();
+    }
+    assert_eq!(removed(&lab, soon).await, 5, "what named them is gone");
+    assert!(is_there(bus, &state).await);
+    assert_eq!(lab.get(&path, &[]).await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
