@@ -93,7 +93,6 @@ impl Usage {
         self == Self::default()
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this shape")]
     pub(crate) fn is_nothing(&self) -> bool {
         self.is_zero()
     }

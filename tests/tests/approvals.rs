@@ -219,9 +219,9 @@ async fn kills_between_decision_and_effect_lose_and_double_nothing() {
 
 /// Whom a task's log has told that they may decide, and after which time.
 async fn told(mesh: &Mesh, task: &TaskId) -> Vec<(u64, Vec<String>)> {
-    let escalated = |entry: Entry| match entry.event {
-        Event::Escalated { after_ms, to, .. } => Some((after_ms, to)),
-        _ => None,
+    let escalated = |entry: Entry| {
+        let Event::Escalated { after_ms, to, .. } = entry.event else { return None };
+        Some((after_ms, to))
     };
     mesh.entries(task).await.into_iter().filter_map(escalated).collect()
 }

@@ -99,16 +99,13 @@ impl Care {
         log: &mut TaskLog,
         event: Event,
     ) -> Result<(), LogError> {
-        let counted = match &event {
-            Event::Escalated { to, reason, .. } => {
-                tracing::warn!(task_id = %task, ?to, reason, "approval escalated");
-                &self.metrics.coordinator.escalated
-            }
-            event => {
-                let reason = if let Event::Resumed { reason, .. } = event { reason } else { "" };
-                tracing::info!(task_id = %task, reason, "resumed");
-                &self.metrics.coordinator.resumed
-            }
+        let counted = if let Event::Escalated { to, reason, .. } = &event {
+            tracing::warn!(task_id = %task, ?to, reason, "approval escalated");
+            &self.metrics.coordinator.escalated
+        } else {
+            let reason = if let Event::Resumed { reason, .. } = &event { reason } else { "" };
+            tracing::info!(task_id = %task, reason, "resumed");
+            &self.metrics.coordinator.resumed
         };
         self.logs.append(owner, task, log, event, None).await?;
         counted.inc();
