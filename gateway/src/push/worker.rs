@@ -74,7 +74,7 @@ struct Worker {
     looks: DashMap<String, Vec<Arc<Notify>>>,
     /// Where to give back the jobs that another gateway may be able to do.
     not_here: Mutex<Vec<String>>,
-    /// There are such jobs.
+    /// There are such jobs. Said once a round, since many of them cost no more than one.
     step_back: Notify,
     many: Many,
     stop: CancellationToken,
@@ -151,7 +151,6 @@ impl Worker {
             Told::Elsewhere => {}
             Told::NotHere => {
                 self.not_here.lock().unwrap_or_else(PoisonError::into_inner).push(ack_subject);
-                self.step_back.notify_one();
             }
         }
     }
@@ -171,7 +170,7 @@ impl Worker {
     }
 }
 
-/// Renews all leases until the process shuts down.
+/// Renews all leases until the process shuts down, and has jobs given back before theirs end.
 async fn renew(worker: &Worker) {
     let lease = loop {
         match worker.bus.consumer(&worker.bus.names().log, PUSH_CONSUMER).await {
@@ -190,6 +189,9 @@ async fn renew(worker: &Worker) {
         tokio::select! {
             () = worker.stop.cancelled() => return,
             _ = ticks.tick() => {}
+        }
+        if !worker.not_here.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            worker.step_back.notify_one();
         }
         let held: Vec<String> = worker.held.iter().map(|held| held.value().clone()).collect();
         for ack_subject in held {
