@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::OnceLock;
@@ -147,8 +147,8 @@ pub struct WriteError {
 #[derive(Debug)]
 pub struct ReadyFile {
     path: PathBuf,
-    /// Device and number of the file that was written: another process may have put its own there since.
-    written: OnceLock<(u64, u64)>,
+    /// What was written: another process may have put its own there since.
+    written: OnceLock<Vec<u8>>,
 }
 
 impl ReadyFile {
@@ -171,29 +171,24 @@ impl ReadyFile {
         name.push(format!(".{}", std::process::id()));
         let beside = path.with_file_name(name);
         let text = serde_json::to_vec(facts).map_err(|error| fail(error.into()))?;
-        let place = || {
-            write_private(&beside, &text)?;
-            let written = identity(&beside)?;
-            std::fs::rename(&beside, path).map(|()| self.written.get_or_init(|| written))
-        };
-        place().map(drop).map_err(|error| {
-            drop(std::fs::remove_file(&beside));
-            fail(error)
-        })
+        write_private(&beside, &text).and_then(|()| std::fs::rename(&beside, path)).map_err(
+            |error| {
+                drop(std::fs::remove_file(&beside));
+                fail(error)
+            },
+        )?;
+        self.written.get_or_init(|| text);
+        Ok(())
     }
 }
 
 impl Drop for ReadyFile {
     fn drop(&mut self) {
-        let there = identity(&self.path).ok();
+        let there = std::fs::read(&self.path).ok();
         if there.is_some() && there.as_ref() == self.written.get() {
             drop(std::fs::remove_file(&self.path));
         }
     }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    std::fs::metadata(path).map(|facts| (facts.dev(), facts.ino()))
 }
 
 fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
