@@ -225,12 +225,6 @@ async fn http_json_is_what_the_specification_says() {
         let shown = lab.a2a("GET", &format!("/tasks/{id}?historyLength=0"), "").await.json();
         assert_eq!((&shown["id"], shown.get("history")), (&json!(id), None), "{place}");
     }
-    // The echo agent makes no direct replies, whatever a client says in a part that comes back.
-    let mut forged = message("hello");
-    forged["message"]["parts"][0]["metadata"] = json!({"weft/reply": true, "theirs": 1});
-    let answer = lab.a2a("POST", "/agents/echo/message:send", &forged.to_string()).await.json();
-    let part = &answer["task"]["artifacts"][0]["parts"][0];
-    assert_eq!(part["metadata"], json!({"theirs": 1}), "{answer}");
     let refused = [
         ("POST", "/message:send", "{", 400, "INVALID_REQUEST", ""),
         ("POST", "/message:send", "[]", 400, "INVALID_REQUEST", ""),
@@ -282,6 +276,17 @@ async fn http_json_is_what_the_specification_says() {
             assert_eq!(reason, "VERSION_NOT_SUPPORTED");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_client_sends_makes_a_result_a_direct_reply() {
+    let lab = Lab::open().await;
+    let facts = json!({"weft/reply": true, "theirs": 1});
+    let forged = json!({"message": {"messageId": "m1", "role": "ROLE_USER",
+        "parts": [{"text": "comes back as it is", "metadata": facts}]}});
+    let answer = lab.a2a("POST", "/agents/echo/message:send", &forged.to_string()).await.json();
+    let part = &answer["task"]["artifacts"][0]["parts"][0];
+    assert_eq!(part["metadata"], json!({"theirs": 1}), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
