@@ -33,6 +33,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_mesh-process");
 /// Tasks in the middle of the tree, and the leaves of each.
 const MIDDLES: usize = 4;
 const LEAVES: usize = 25;
+/// Workers of the leaves.
+const BUSY: usize = 20;
 /// How long the end of a tree may take on a loaded machine; on a quiet one it takes a tenth of it.
 const CASCADE: Duration = Duration::from_secs(2);
 
@@ -280,7 +282,7 @@ fn count(node: &TreeNode, of: &mut BTreeMap<&'static str, usize>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_reaches_a_hundred_leaves_and_leaves_finished_ones_as_they_are() {
     let config = format!(
-        "{PLAYERS}\n[[agents]]\nskill = \"slow\"\nkind = \"play\"\nconcurrency = 20\ntimeout = \"60s\"\ncancel_grace = \"1s\"\n"
+        "{PLAYERS}\n[[agents]]\nskill = \"slow\"\nkind = \"play\"\nconcurrency = {BUSY}\ntimeout = \"60s\"\ncancel_grace = \"1s\"\n"
     );
     let (mesh, _coordinator) = Mesh::start(PROGRAM, &config).await;
     let _second = mesh.coordinator("c1", false).await;
@@ -288,16 +290,18 @@ async fn a_cancel_reaches_a_hundred_leaves_and_leaves_finished_ones_as_they_are(
     let middles: Vec<_> = (0..MIDDLES).map(|_| middle()).collect();
     let root = delegate(&mesh, middles, None).await;
     let tree = || async { mesh.client.tree(&me(), &root, 1_000).await.unwrap().unwrap() };
-    let before = wait_until("a tree with busy, waiting and finished leaves", SOON, || async {
+    wait_until("a tree with busy, waiting and finished leaves", SOON, || async {
         let tree = tree().await;
-        let leaves: Vec<_> = tree.children.iter().flat_map(|one| &one.children).collect();
-        let waiting = leaves.iter().filter(|leaf| leaf.waiting_for.is_some()).count();
-        let finished = leaves.iter().filter(|leaf| leaf.state == TaskState::Completed).count();
-        let busy = leaves.iter().filter(|leaf| leaf.attempts > 0).count();
-        let ready = leaves.len() == MIDDLES * LEAVES && waiting >= MIDDLES && finished >= MIDDLES;
-        (ready && busy >= waiting + finished + 20).then_some(tree)
+        let leaves = || tree.children.iter().flat_map(|one| one.children.iter().enumerate());
+        let waiting = leaves().filter(|(_, leaf)| leaf.waiting_for.is_some()).count();
+        let finished = leaves().filter(|(_, leaf)| leaf.state == TaskState::Completed).count();
+        let busy = leaves().filter(|(at, leaf)| at % 5 > 1 && leaf.attempts > 0).count();
+        let ready = leaves().count() == MIDDLES * LEAVES && waiting >= MIDDLES;
+        (ready && finished >= MIDDLES && busy == BUSY).then_some(())
     })
     .await;
+    // From now on no worker is free. While the tree was read one may have been.
+    let before = tree().await;
     let mut states = BTreeMap::new();
     count(&before, &mut states);
     let finished = states["completed"];
