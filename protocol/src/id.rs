@@ -229,7 +229,7 @@ impl TaskId {
         let numbers = self.0.strip_prefix('s')?;
         let (place, time) = numbers.split_once('-').unwrap_or((numbers, "0"));
         let numbered = is_number(place) && is_number(time) && !time.is_empty();
-        numbered.then(|| place.parse().ok())?
+        numbered.then(|| place.parse().ok())?.filter(|place| *place > 0)
     }
 
     /// The id of every submission with this dedup key to this skill by this owner.

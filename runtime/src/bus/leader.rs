@@ -80,6 +80,9 @@ impl Bus {
         stream: &str,
         sequence: u64,
     ) -> Result<Option<StoredMessage>, ReadError> {
+        if sequence == 0 {
+            return Ok(None);
+        }
         self.leader_get(stream, serde_json::json!({"seq": sequence})).await
     }
 

@@ -24,6 +24,8 @@ const PAGE_MAX: usize = 16_384;
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// On the end of a page: how many messages it leaves.
 const NUM_PENDING: &str = "Nats-Num-Pending";
+/// On each message of a page and on its end: the sequence of the one that was sent before it, 0 on the first.
+const LAST_SEQUENCE: &str = "Nats-Last-Sequence";
 
 /// Some messages, and whether there are more behind them.
 #[derive(Debug)]
@@ -93,6 +95,10 @@ impl Bus {
         stream: &str,
         sequence: u64,
     ) -> Result<Option<StoredMessage>, ReadError> {
+        // No message has it, and the server takes it for no question.
+        if sequence == 0 {
+            return Ok(None);
+        }
         let body = format!("{{\"seq\":{sequence}}}");
         self.direct_one(stream, &format!("$JS.API.DIRECT.GET.{stream}"), body.into()).await
     }
@@ -180,6 +186,7 @@ impl Bus {
     ) -> Result<Page, ReadError> {
         let subject = format!("$JS.API.DIRECT.GET.{stream}");
         let fail = |reason: &str| self.read_error(stream, &subject, reason);
+        let is_page = body.get("next_by_subj").is_some();
         let inbox = self.client.new_inbox();
         let mut answers =
             self.client.subscribe(inbox.clone()).await.map_err(|error| fail(&error.to_string()))?;
@@ -187,13 +194,22 @@ impl Bus {
             .publish_with_reply(subject.clone(), inbox, body.to_string().into())
             .await
             .map_err(|error| fail(&error.to_string()))?;
-        let mut found = Vec::new();
+        let mut found: Vec<StoredMessage> = Vec::new();
         loop {
             // A page of large messages ends early: only what the server says is left tells whether it is the last.
             let answer = tokio::time::timeout(REQUEST_TIMEOUT, answers.next())
                 .await
                 .map_err(|_| fail("timed out"))?
                 .ok_or_else(|| fail("connection closed"))?;
+            // Each says what was sent before it: a connection that breaks in between loses some, and the rest arrives.
+            let before = answer
+                .headers
+                .as_ref()
+                .and_then(|all| all.get(LAST_SEQUENCE)?.as_str().parse().ok());
+            let last = found.last().map_or(0, |last| last.sequence);
+            if is_page && before.is_some_and(|before: u64| before != last) {
+                return Err(fail("a part of the page is missing"));
+            }
             match answer.status.map(|status| status.as_u16()) {
                 None => found.extend(read_direct(answer)),
                 Some(204 | 404) => {
@@ -227,12 +243,23 @@ impl Bus {
             .map_err(|error| self.read_error(stream, &subject, &error.reason))?;
         #[derive(Deserialize)]
         struct Removed {
-            #[serde(default)]
-            success: bool,
+            error: Option<RemovedError>,
         }
-        serde_json::from_slice::<Removed>(&answer.payload)
-            .map(|removed| removed.success)
-            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))
+        #[derive(Deserialize)]
+        struct RemovedError {
+            #[serde(default)]
+            err_code: u64,
+            #[serde(default)]
+            description: String,
+        }
+        let removed = serde_json::from_slice::<Removed>(&answer.payload)
+            .map_err(|error| self.read_error(stream, &subject, &error.to_string()))?;
+        match removed.error {
+            None => Ok(true),
+            // 10043 and 10057: no such message, or none at this sequence any more.
+            Some(error) if matches!(error.err_code, 10_043 | 10_057) => Ok(false),
+            Some(error) => Err(self.read_error(stream, &subject, &error.description)),
+        }
     }
 
     /// Removes the messages of a subject up to a sequence, that one included; what was stored behind it stays. Returns how
