@@ -30,9 +30,17 @@ struct Inner {
 }
 
 /// A cancel that was heard.
+#[derive(Clone)]
 struct Heard {
     at: Instant,
     why: Option<String>,
+}
+
+impl Heard {
+    /// Whether it is about the task that has this id now: so long after its end another may get it.
+    fn counts(&self) -> bool {
+        self.at.elapsed() < REMEMBERED_FOR
+    }
 }
 
 /// A running attempt's ear. Dropping it takes the attempt off the board.
@@ -63,7 +71,7 @@ impl Cancels {
         let key = Arc::new((owner.clone(), task.clone()));
         let token = CancellationToken::new();
         self.0.running.insert(Arc::clone(&key), token.clone());
-        if !self.0.heard.is_empty() && self.0.heard.contains_key(&*key) {
+        if !self.0.heard.is_empty() && self.0.heard.get(&*key).is_some_and(|heard| heard.counts()) {
             token.cancel();
         }
         Ear { board: self.clone(), key, token }
@@ -75,7 +83,8 @@ impl Cancels {
         if self.0.heard.is_empty() {
             return None;
         }
-        self.0.heard.get(&(owner.clone(), task.clone()))?.why.clone()
+        let heard = self.0.heard.get(&(owner.clone(), task.clone()))?;
+        heard.why.clone().filter(|_| heard.counts())
     }
 
     /// Somebody wants this task to end. Of several reasons the first is kept.
@@ -84,7 +93,10 @@ impl Cancels {
         self.forget_old();
         if self.0.heard.len() < REMEMBERED_MAX {
             let heard = Heard { at: Instant::now(), why };
-            self.0.heard.entry(key.clone()).or_insert(heard);
+            let mut known = self.0.heard.entry(key.clone()).or_insert_with(|| heard.clone());
+            if !known.counts() {
+                *known = heard;
+            }
         }
         if let Some(token) = self.0.running.get(&key) {
             token.cancel();
@@ -93,7 +105,7 @@ impl Cancels {
 
     fn forget_old(&self) {
         if self.0.heard.len() >= REMEMBERED_MAX {
-            self.0.heard.retain(|_, heard| heard.at.elapsed() < REMEMBERED_FOR);
+            self.0.heard.retain(|_, heard| heard.counts());
         }
     }
 }
