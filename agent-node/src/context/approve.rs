@@ -148,6 +148,16 @@ pub(super) fn expired(name: &str) -> Stop {
     )
 }
 
+/// A call that the settings want people to decide about was given an approval of the code's own.
+pub(super) fn by_settings_only(call: &str, approval: &str) -> Stop {
+    let message = format!("the settings ask for a decision about it; {approval:?} is another one");
+    permanent(
+        Fault::new(code::APPROVAL_MISMATCH, message).at(format!("call {call:?}")).hint(
+            "leave allowed_by out: the call asks by itself, as [[agents.guard.approvals]] says",
+        ),
+    )
+}
+
 pub(super) fn mismatch(name: &str, approved: &str, asked: &str) -> Stop {
     let message =
         format!("the action decided about has hash {approved}, the one to be done has {asked}");

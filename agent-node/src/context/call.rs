@@ -207,7 +207,12 @@ impl Context {
         turn: &mut Turn<'_>,
         call: &mut Call,
     ) -> Result<Option<String>, Stop> {
+        let section = self.around.guard.approval(&call.name);
         if let Some(approved) = call.allowed_by.take() {
+            // What ran before the settings asked for it has run.
+            if section.is_some() && self.found(turn).await.is_none() {
+                return Err(approve::by_settings_only(&call.name, &approved.name));
+            }
             let asked = action_hash(&call.arguments);
             if !call.arguments.is_null() && asked != action_hash(&approved.action) {
                 return Err(approve::mismatch(
@@ -220,17 +225,17 @@ impl Context {
             return Ok(Some(approved.name));
         }
         let name = format!("approve {}", call.name);
-        let section = self.around.guard.approval(&call.name);
         let options = match self.found(turn).await {
             Some(found) if found.word() == "approval" && found.name() == name => {
                 ApprovalOptions::default()
             }
             // The settings may have changed since: the log says whether it was asked for.
             Some(_) => return Ok(None),
+            // What the settings ask for holds whatever the code says; the question may be its own.
             None => match (call.approval.take(), section) {
-                (Some(options), _) => options,
-                (None, Some(section)) => ApprovalOptions {
-                    question: String::new(),
+                (Some(options), None) => options,
+                (options, Some(section)) => ApprovalOptions {
+                    question: options.map(|options| options.question).unwrap_or_default(),
                     chain: section.chain.clone(),
                     quorum: section.quorum,
                     expires: section.expires,

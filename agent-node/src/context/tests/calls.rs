@@ -1,6 +1,6 @@
 //! Calls: budgets, loops, approvals.
 
-use protocol::approval::action_hash;
+use protocol::approval::{Level, action_hash};
 use protocol::budget::Unit;
 use runtime::config::{ApprovalSection, OnBudget};
 use serde_json::json;
@@ -209,6 +209,35 @@ async fn other_arguments_than_were_approved_are_refused() {
     let context = stage.attempt();
     paid(&context, asked(5), &counter).await.unwrap();
     assert_eq!(counter.count(), 1);
+}
+
+#[tokio::test]
+async fn what_the_settings_ask_for_holds_whatever_the_code_says() {
+    let by = |name: &str| vec![Level { approvers: vec![name.to_owned()], after_ms: 0 }];
+    let section =
+        ApprovalSection { call: "pay".to_owned(), chain: by("boss"), quorum: 1, expires: None };
+    let own = || ApprovalOptions {
+        question: "mine?".to_owned(),
+        chain: by("me"),
+        ..ApprovalOptions::default()
+    };
+    let mut stage = Stage::new();
+    stage.guard.approvals = vec![section];
+    let counter = Counter::default();
+    let context = stage.attempt();
+    let stop = paid(&context, pay(5).needs_approval(own()), &counter).await.unwrap_err();
+    stage.suspend(&context, stop).await;
+    let request = stage.request();
+    assert_eq!((request.question.as_str(), request.chain), ("mine?", by("boss")));
+
+    let action = json!({"amount": 5});
+    let stage = Stage { guard: stage.guard, ..Stage::new() };
+    stage.rule(&action_hash(&action), Verdict::Approve, None).await;
+    let context = stage.attempt();
+    let approved = context.approve("money", action, ApprovalOptions::default()).await.unwrap();
+    let paid = paid(&context, pay(5).allowed_by(approved), &counter).await;
+    assert_eq!(code_of(paid), "approval_mismatch");
+    assert_eq!(counter.count(), 0);
 }
 
 #[tokio::test]
