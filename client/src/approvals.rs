@@ -47,7 +47,7 @@ pub struct Pending {
     /// Until when, if the wait has a limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// Who may decide now; nobody named: anybody.
+    /// Who may decide now; nobody named: anybody, or with a chain nobody yet.
     pub deciders: Vec<String>,
     /// Whom of them it is put to now: those of the last level that has come.
     pub addressees: Vec<String>,
@@ -60,7 +60,7 @@ impl Pending {
     /// Whether it is addressed to somebody now: they may decide.
     #[must_use]
     pub fn is_for(&self, name: &str) -> bool {
-        self.deciders.is_empty() || self.deciders.iter().any(|decider| decider == name)
+        self.request.chain.is_empty() || self.deciders.iter().any(|decider| decider == name)
     }
 }
 

@@ -83,7 +83,8 @@ struct DecisionArgs {
         value_name = "NAME",
         env = "WEFT_APPROVER",
         hide_env_values = true,
-        default_value = "cli"
+        default_value = "cli",
+        value_parser = NonEmptyStringValueParser::new()
     )]
     by: String,
     /// Why

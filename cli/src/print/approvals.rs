@@ -49,7 +49,8 @@ fn row(one: &Pending, now: Timestamp) -> Vec<String> {
     let earlier = one.deciders.iter().filter(|name| !one.addressees.contains(name));
     let earlier: Vec<_> = earlier.map(String::as_str).collect();
     let mut deciders = match one.addressees.as_slice() {
-        [] => "anybody".to_owned(),
+        [] if one.request.chain.is_empty() => "anybody".to_owned(),
+        [] => "nobody yet".to_owned(),
         names => names.join(", "),
     };
     if !earlier.is_empty() {

@@ -16,7 +16,9 @@ pub(crate) fn line(printer: &mut Printer, entry: &Entry) -> Result<(), PrintErro
     let at = entry.at.to_string();
     let time = at.get(11..).unwrap_or(&at);
     let kind = entry.event.kind().name();
-    let text = format!("{time}  {:>3}  {kind:<14}  {}", entry.generation, detail(entry));
+    // A text of its own lines could pass for entries.
+    let detail = detail(entry).lines().collect::<Vec<_>>().join(" ");
+    let text = format!("{time}  {:>3}  {kind:<14}  {detail}", entry.generation);
     printer.line(text.trim_end())
 }
 

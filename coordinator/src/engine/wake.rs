@@ -104,6 +104,7 @@ fn escalation(waiting_for: &WaitingFor, escalated_ms: u64, age: Duration) -> Opt
     let (after_ms, to) = request.escalated(escalated_ms, age_ms)?;
     let asked = request.deciders(escalated_ms).join(", ");
     let reason = match request.quorum {
+        _ if asked.is_empty() => format!("nobody could decide for {after_ms} ms"),
         1 => format!("{asked} did not decide within {after_ms} ms"),
         quorum => format!("{asked} did not make the quorum of {quorum} within {after_ms} ms"),
     };
