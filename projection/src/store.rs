@@ -56,6 +56,9 @@ const TABLES: &str = "
 /// Rows forgotten together: whoever applies a batch waits for that long at most.
 const FORGET_TOGETHER: i64 = 1_000;
 
+/// Tasks stay for an hour after their end at least: `coordinator.tasks_kept`.
+const LEFT_AFTER: Duration = Duration::from_secs(60 * 60);
+
 /// Which stream a batch was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feed {
@@ -99,22 +102,20 @@ pub struct Projection {
 }
 
 impl Projection {
-    /// Opens the file, making it if it is not there or of another layout.
+    /// Opens the file, making it if it is not there or of another layout, or has not been written to for so long that
+    /// tasks may have ended and gone meanwhile.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let fail = |source| OpenError { path: path.to_owned(), source };
+        if is_left(path) {
+            remove(path, "nobody has written to it for an hour");
+        }
         let writer = match Self::writer(path) {
             Ok(writer) => writer,
             Err(error) => {
-                tracing::info!(path = %path.display(), reason = %error, "read model made anew");
-                for suffix in ["", "-wal", "-shm"] {
-                    let mut file = path.as_os_str().to_owned();
-                    file.push(suffix);
-                    // A file that is not there needs no removal; any other trouble shows at the next line.
-                    drop(std::fs::remove_file(file));
-                }
+                remove(path, &error.to_string());
                 Self::writer(path).map_err(fail)?
             }
         };
@@ -222,6 +223,32 @@ impl Projection {
                 return Ok(());
             }
         }
+    }
+}
+
+/// The file and what the database keeps beside it.
+fn files(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        file.into()
+    })
+}
+
+/// Whether it is there and was last written to longer ago than a task stays after its end at least.
+fn is_left(path: &Path) -> bool {
+    let ages = files(path).into_iter().filter_map(|file| {
+        let written = file.metadata().ok()?.modified().ok()?;
+        Some(written.elapsed().unwrap_or_default())
+    });
+    ages.min().is_some_and(|age| age > LEFT_AFTER)
+}
+
+fn remove(path: &Path, reason: &str) {
+    tracing::info!(path = %path.display(), reason, "read model made anew");
+    for file in files(path) {
+        // A file that is not there needs no removal; any other trouble shows when it is opened.
+        drop(std::fs::remove_file(file));
     }
 }
 

@@ -45,9 +45,13 @@ fn retire(client: &Client) -> Retire {
     }
 }
 
-/// How many logs go of tasks that ended before a time.
+/// How many logs go of tasks that ended before a time: children in the first round, their parents in the second.
 async fn removed(mesh: &Mesh, before: Timestamp) -> usize {
-    retire(&mesh.client).tasks(&mut TaskPlaces::default(), before).await.unwrap()
+    let (retire, mut places) = (retire(&mesh.client), TaskPlaces::default());
+    let first = retire.tasks(&mut places, before).await.unwrap();
+    let second = retire.tasks(&mut places, before).await.unwrap();
+    assert_eq!(retire.tasks(&mut places, before).await.unwrap(), 0);
+    first + second
 }
 
 /// When everything has ended that has ended by now.
@@ -156,6 +160,37 @@ async fn what_ended_long_ago_goes_and_what_goes_on_stays_whole() {
     mesh.end_of(&queued).await;
     mesh.until_settled("later").await;
     assert_eq!(mesh.entries(&canceled).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_was_canceled_in_its_queue_goes_with_its_parent() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    let _node = mesh.node("n1").await;
+    let busy: Vec<TaskId> = futures_util::future::join_all(
+        (0..4).map(|_| mesh.submit("strict", json!({"acts": [{"act": "work", "ms": 50_000}]}))),
+    )
+    .await;
+    for task in &busy {
+        mesh.until_kind(task, "claimed").await;
+    }
+    let child =
+        json!({"act": "delegate", "name": "c", "skill": "strict", "inputs": [{"acts": []}]});
+    let parent = play(&mesh, json!([child])).await;
+    mesh.until_kind(&parent, "suspended").await;
+    mesh.client.cancel(&me(), &parent).await.unwrap();
+    mesh.end_of(&parent).await;
+    let tree = mesh.client.tree(&me(), &parent, 10).await.unwrap().unwrap();
+    let child = &tree.children[0].task;
+    let ended = mesh.until_kind(child, "canceled").await;
+    assert_eq!((ended.len(), ended[0].attempt), (1, 0), "it was never begun");
+    assert!(mesh.client.task(&me(), child).await.unwrap().is_some());
+    for task in &busy {
+        mesh.client.cancel(&me(), task).await.unwrap();
+        mesh.end_of(task).await;
+    }
+    mesh.until_settled("strict").await;
+    assert_eq!(removed(&mesh, later()).await, 6);
+    assert_eq!(stored(&mesh).await, BTreeMap::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -275,4 +310,16 @@ async fn the_read_model_forgets_what_is_removed() {
     assert_eq!(retire.tasks(&mut TaskPlaces::default(), later()).await.unwrap(), 5);
     assert_eq!((listed(None), listed(Some(TaskState::Completed))), ((2, 2), (1, 1)));
     jobs.shutdown();
+    drop((retire, model));
+
+    // What nobody has followed for as long as tasks stay at least may list what is gone.
+    for (age, left) in [(59, 2), (61, 0)] {
+        for name in std::fs::read_dir(folder.path()).unwrap() {
+            let file = std::fs::File::options().write(true).open(name.unwrap().path()).unwrap();
+            let written = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(written - Duration::from_secs(age * 60)).unwrap();
+        }
+        let model = Projection::open(&folder.path().join("tasks.sqlite")).unwrap();
+        assert_eq!(model.list(&Query::default()).unwrap().tasks.len(), left, "{age} minutes");
+    }
 }

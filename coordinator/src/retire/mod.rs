@@ -5,6 +5,7 @@
 //! two of them do no more than one, and what was written anew meanwhile stays. A round about tasks or webhooks has a bound; the
 //! next one goes on behind it. One about files reads the streams, and is rare.
 
+mod bare;
 mod files;
 mod standing;
 mod tasks;

@@ -28,22 +28,21 @@ pub(super) enum Standing {
     /// The task goes on, or has not ended long enough ago, or its parent has not.
     Kept,
     /// It is over its time.
-    Over {
-        /// The sequence of its last entry.
-        last: u64,
-        /// How the task began.
-        origin: Box<Origin>,
-    },
+    Over(Box<Over>),
 }
 
-/// A task that has ended.
-struct Ended<'a> {
-    task: &'a Task,
-    last: u64,
-    origin: Box<Origin>,
+/// A log that is over its time.
+#[derive(Clone)]
+pub(super) struct Over {
+    /// The sequence of its last entry.
+    pub(super) last: u64,
+    /// How many entries it has.
+    pub(super) entries: u64,
+    /// How the task began.
+    pub(super) origin: Box<Origin>,
 }
 
-impl Ended<'_> {
+impl Over {
     fn parent(&self) -> Option<Task> {
         let parent = self.origin.parent.as_ref()?;
         Some((self.origin.owner.clone(), parent.task.clone()))
@@ -69,30 +68,39 @@ impl Retire {
         }
         let mut asking = Vec::new();
         for (task, last) in lasts.iter().filter(|(_, last)| is_over(last)) {
-            asking.push(async move {
-                let origin = self.origin(last).await?;
-                Ok::<_, ReadError>(origin.map(|origin| Ended { task, last: last.sequence, origin }))
-            });
+            asking.push(async move { Ok::<_, ReadError>((task, self.over(last).await?)) });
         }
         let mut asking = stream::iter(asking).buffer_unordered(ASK_AHEAD);
         let mut ended = Vec::new();
         while let Some(answer) = asking.next().await {
-            ended.extend(answer?);
+            let (task, over) = answer?;
+            ended.extend(over.map(|over| (task, over)));
         }
-        let parents: Vec<Task> = ended.iter().filter_map(Ended::parent).collect();
+        let parents: Vec<Task> = ended.iter().filter_map(|(_, over)| over.parent()).collect();
         let parents = self.lasts(parents.iter()).await?;
-        for one in ended {
-            let waits = one.parent().and_then(|parent| parents.get(&parent));
-            if waits.is_none_or(is_over) {
-                let over = Standing::Over { last: one.last, origin: one.origin };
-                standings.insert(one.task.clone(), over);
+        for (task, over) in ended {
+            let goes = match over.parent() {
+                None => true,
+                Some(parent) => match parents.get(&parent) {
+                    Some(last) => is_over(last),
+                    None => self.last(&parent).await?.is_none_or(|last| is_over(&last)),
+                },
+            };
+            if goes {
+                standings.insert(task.clone(), Standing::Over(Box::new(over)));
             }
         }
         Ok(standings)
     }
 
+    /// The last entry of a log, by the stream's leader.
+    pub(super) async fn last(&self, task: &Task) -> Result<Option<StoredMessage>, ReadError> {
+        let bus = self.client.bus();
+        bus.last_from_leader(&bus.names().log, &bus.subjects().log(&task.0, &task.1)).await
+    }
+
     /// The last entries of the logs of tasks that have one.
-    async fn lasts(
+    pub(super) async fn lasts(
         &self,
         tasks: impl Iterator<Item = &Task>,
     ) -> Result<HashMap<Task, StoredMessage>, ReadError> {
@@ -105,15 +113,18 @@ impl Retire {
         Ok(lasts.into_iter().filter_map(of).collect())
     }
 
-    /// How a task began, which the first entry of its log says.
-    async fn origin(&self, last: &StoredMessage) -> Result<Option<Box<Origin>>, ReadError> {
-        let Some(entry) = entry(last) else { return Ok(None) };
-        if entry.origin.is_some() {
-            return Ok(entry.origin);
-        }
-        let bus = self.client.bus();
-        let first = bus.page(&bus.names().log, &last.subject, 1, 1).await?.messages.pop();
-        Ok(first.as_ref().and_then(self::entry).and_then(|entry| entry.origin))
+    /// What is needed of a log that has ended; how the task began stands in its first entry.
+    async fn over(&self, last: &StoredMessage) -> Result<Option<Over>, ReadError> {
+        let Some(end) = entry(last) else { return Ok(None) };
+        let origin = if end.origin.is_some() {
+            end.origin
+        } else {
+            let bus = self.client.bus();
+            let first = bus.page(&bus.names().log, &last.subject, 1, 1).await?.messages.pop();
+            first.as_ref().and_then(entry).and_then(|first| first.origin)
+        };
+        let (last, entries) = (last.sequence, end.generation);
+        Ok(origin.map(|origin| Over { last, entries, origin }))
     }
 }
 

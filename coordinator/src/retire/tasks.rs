@@ -6,15 +6,13 @@
 
 use std::collections::HashMap;
 
-use futures_util::{StreamExt as _, stream};
 use protocol::Timestamp;
-use protocol::entry::Origin;
 use protocol::subject::Subject;
-use protocol::submission::{Envelope, Queue};
+use protocol::submission::Envelope;
 use protocol::topology::{CARE_CONSUMER, Names};
 use runtime::bus::{Bus, ReadError, StoredMessage};
 
-use super::standing::{ASK_AHEAD, Standing, Task};
+use super::standing::{Standing, Task};
 use super::walk::{Cut, Walk};
 use super::{Retire, before};
 
@@ -125,7 +123,7 @@ impl Retire {
                     let standing = standings.get(&told.task).unwrap_or(&Standing::Kept);
                     match self.own(told, standing, before).await? {
                         Standing::Kept => false,
-                        Standing::Over { .. } => true,
+                        Standing::Over(_) => true,
                         Standing::Gone => {
                             self.is_left(about, told, message.sequence, &mut floors).await?
                         }
@@ -167,7 +165,7 @@ impl Retire {
         before: Timestamp,
     ) -> Result<Standing, ReadError> {
         let other = match (&told.envelope, standing) {
-            (Some(envelope), Standing::Over { origin, .. }) => envelope.displaced_by(origin),
+            (Some(envelope), Standing::Over(over)) => envelope.displaced_by(&over.origin),
             (Some(envelope), Standing::Gone) => envelope.other_id(),
             (Some(_), Standing::Kept) | (None, _) => None,
         };
@@ -201,10 +199,14 @@ impl Retire {
         if sequence > floor {
             return Ok(false);
         }
-        // A replica may not have the log yet; its leader has.
-        let bus = self.client.bus();
-        let log = bus.subjects().log(&told.task.0, &told.task.1);
-        Ok(bus.last_from_leader(&bus.names().log, &log).await?.is_none())
+        // A replica may not have the log; its leader has.
+        let other = told.envelope.as_ref().and_then(|envelope| envelope.other_id());
+        for id in std::iter::once(told.task.1.clone()).chain(other) {
+            if self.last(&(told.task.0.clone(), id)).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn judge_logs(
@@ -220,34 +222,12 @@ impl Retire {
         let tasks: Vec<Option<Task>> = old.iter().map(of).collect();
         let known: Vec<Task> = tasks.iter().flatten().cloned().collect();
         let standings = self.standings(&known, before).await?;
-        let first = bus.stream_state(&bus.names().inbox).await?.first_seq;
-        let mut asking = Vec::new();
-        for (task, standing) in &standings {
-            if let Standing::Over { last, origin } = standing {
-                asking.push(async move {
-                    let is_bare = !self.is_submitted(origin, first).await?;
-                    Ok::<_, ReadError>(is_bare.then_some((task, *last)))
-                });
-            }
-        }
-        let mut asking = stream::iter(asking).buffer_unordered(ASK_AHEAD);
-        let mut bare = HashMap::new();
-        while let Some(answer) = asking.next().await {
-            bare.extend(answer?);
-        }
+        let over = standings.iter().filter_map(|(task, standing)| match standing {
+            Standing::Over(over) => Some((task, &**over)),
+            Standing::Gone | Standing::Kept => None,
+        });
+        let bare = self.bare(over.collect()).await?;
         let last = |task: &Option<Task>| bare.get(task.as_ref()?).copied();
         Ok(tasks.iter().map(|task| last(task).map(Cut::UpTo)).collect())
-    }
-
-    /// Whether what began a task is still stored. `first`: of the inbox, the first sequence there is.
-    async fn is_submitted(&self, origin: &Origin, first: u64) -> Result<bool, ReadError> {
-        let (bus, source) = (self.client.bus(), origin.source);
-        let stream = match source.queue {
-            Queue::Inbox if source.sequence < first => return Ok(false),
-            Queue::Inbox => &bus.names().inbox,
-            Queue::Run => &bus.names().log,
-        };
-        let found = bus.at(stream, source.sequence).await?;
-        Ok(found.is_some_and(|found| found.at == origin.submitted_at))
     }
 }
