@@ -323,6 +323,7 @@ impl From<DecideError> for Failure {
                 .todo("weft task watch shows who decided what, and when"),
             DecideError::Changed { .. } => Self::new(Exit::Failure, &error)
                 .todo("weft approval list shows what it asks now; decide about that"),
+            DecideError::BadAction { .. } => Self::new(Exit::Usage, &error),
             DecideError::MayNot { .. } => Self::new(Exit::NotPermitted, &error)
                 .todo("--by says who decides; weft approval list says when others may"),
             DecideError::Say(error) => error.into(),

@@ -145,7 +145,7 @@ pub enum DecideError {
         looked_at: String,
     },
     /// They may not decide, or not yet.
-    #[error("{by:?} may not decide about task {task} now; {} may", .deciders.join(", "))]
+    #[error("{by:?} may not decide about task {task} now; {}", who(.deciders))]
     MayNot {
         /// The task.
         task: TaskId,
@@ -154,9 +154,24 @@ pub enum DecideError {
         /// Who may.
         deciders: Vec<String>,
     },
+    /// What an edit puts in the place of the action that is asked about is no such action.
+    #[error("the edit of what task {task} asks carries no action that can be allowed: {reason}")]
+    BadAction {
+        /// The task.
+        task: TaskId,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It was not said.
     #[error(transparent)]
     Say(#[from] SayError),
+}
+
+fn who(deciders: &[String]) -> String {
+    if deciders.is_empty() {
+        return "nobody may yet".to_owned();
+    }
+    format!("{} may", deciders.join(", "))
 }
 
 /// What was decided, and by whom, in words.
@@ -279,6 +294,13 @@ impl Client {
         if !asked.is_for(&choice.by) {
             let (by, deciders) = (choice.by, asked.deciders);
             return Err(DecideError::MayNot { task: task.clone(), by, deciders });
+        }
+        if choice.verdict == Verdict::Edit {
+            let action = choice.action.as_ref().unwrap_or(&Value::Null);
+            asked.request.check_edit(action).map_err(|reason| {
+                let task = task.clone();
+                DecideError::BadAction { task, reason }
+            })?;
         }
         let decision = Decision {
             hash: hash.clone(),

@@ -184,6 +184,22 @@ impl ApprovalRequest {
         serde_json::from_value(action.get(RAISE_BUDGET)?.clone()).ok()
     }
 
+    /// Checks what an edit puts in the place of the action.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_edit(&self, action: &Value) -> Result<(), String> {
+        if action.is_null() {
+            return Err("it is null".to_owned());
+        }
+        if self.action.get(RAISE_BUDGET).is_none() {
+            return Ok(());
+        }
+        let raise = action.get(RAISE_BUDGET).cloned().unwrap_or_default();
+        let read = serde_json::from_value::<Usage>(raise);
+        read.map(drop).map_err(|error| format!("{RAISE_BUDGET}: {error}"))
+    }
+
     /// Whether somebody may decide at a time, the request being as old as `age_ms` then.
     #[must_use]
     pub fn may_decide(&self, by: &str, age_ms: u64) -> bool {

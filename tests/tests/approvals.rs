@@ -217,6 +217,37 @@ async fn kills_between_decision_and_effect_lose_and_double_nothing() {
     assert_eq!(Oracle::read(&mesh.client).await.unwrap().faults(), [""; 0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_count_is_refused_before_it_is_stored() {
+    let (mesh, _coordinator) = Mesh::start(PROGRAM, PLAYERS).await;
+    let _node = mesh.node("n1").await;
+    let file = mesh.folder().join("paid");
+    let later = json!({"chain": [{"approvers": ["ann"], "afterMs": 3_600_000}]});
+    let later = pay(&mesh, &file, later).await;
+    let pending = asked(&mesh, &later).await;
+    assert!(!pending.is_for("ann") && !pending.is_for("mallory"));
+    let early = decide(&mesh, &later, choice(Verdict::Deny, "ann")).await.unwrap_err();
+    assert!(early.to_string().ends_with("now; nobody may yet"), "{early}");
+    let raise = pay(&mesh, &file, json!({"action": {"raiseBudget": {"tokens": 5}}})).await;
+    for (action, reason) in [
+        (None, "it is null"),
+        (Some(Value::Null), "it is null"),
+        (Some(json!({"raiseBudget": {"tokens": "many"}})), "raiseBudget: invalid type"),
+        (Some(json!({"pay": 4})), "raiseBudget: invalid type"),
+    ] {
+        asked(&mesh, &raise).await;
+        let edit = Choice { action, ..choice(Verdict::Edit, "ann") };
+        let refused = decide(&mesh, &raise, edit).await.unwrap_err();
+        assert!(matches!(refused, DecideError::BadAction { .. }), "{refused}");
+        assert!(refused.to_string().contains(reason), "{refused}");
+    }
+    let bus = mesh.client.bus();
+    for task in [&later, &raise] {
+        let said = bus.subjects().input(&me(), task);
+        assert_eq!(bus.count(&bus.names().log, &said).await.unwrap(), 0, "{task}");
+    }
+}
+
 /// Whom a task's log has told that they may decide, and after which time.
 async fn told(mesh: &Mesh, task: &TaskId) -> Vec<(u64, Vec<String>)> {
     let escalated = |entry: Entry| {

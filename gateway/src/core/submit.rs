@@ -268,6 +268,7 @@ impl Core {
             .map_err(|error| match error {
                 DecideError::Say(error) => not_said(error),
                 DecideError::MayNot { .. } => Error::PermissionDenied(error.to_string()),
+                DecideError::BadAction { .. } => Error::field("message.parts", error.to_string()),
                 DecideError::NotAsked { .. }
                 | DecideError::Decided { .. }
                 | DecideError::Changed { .. } => Error::UnsupportedOperation(error.to_string()),

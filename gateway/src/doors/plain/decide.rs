@@ -72,6 +72,7 @@ fn refused(error: DecideError) -> Error {
         }
         DecideError::Changed { .. } => Error::field("hash", error.to_string()),
         DecideError::MayNot { .. } => Error::PermissionDenied(error.to_string()),
+        DecideError::BadAction { .. } => Error::field("action", error.to_string()),
         DecideError::Say(error) => submit::said_error(&error),
     }
 }
