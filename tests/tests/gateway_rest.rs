@@ -152,6 +152,7 @@ async fn what_is_wrong_with_a_plain_request_is_named() {
         ("POST", "/v1/tasks/s999999/decision", "{", 400, "INVALID_REQUEST", "JSON"),
         ("GET", "/v1/tasks?pageSize=x&status=dead", "", 400, "INVALID_PARAMS", "status"),
         ("GET", "/v1/tasks?pageSize=-1", "", 400, "INVALID_PARAMS", "pageSize"),
+        ("GET", "/v1/tasks?skill=echo&state=working", "", 400, "INVALID_PARAMS", "state"),
         ("GET", "/v1/nothing", "", 404, "METHOD_NOT_FOUND", "/v1/nothing"),
         ("DELETE", "/v1/tasks", "", 405, "METHOD_NOT_ALLOWED", "GET"),
     ];

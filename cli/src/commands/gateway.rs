@@ -70,8 +70,11 @@ impl Key {
         let key = key::new_key();
         let lines = lines(&self, &key::hex(key::hash_of(&key)));
         let mut printer = Printer::stdout(self.output.output);
-        if printer.format() == Format::Json {
-            return Ok(printer.json(&serde_json::json!({ "key": key, "settings": lines }))?);
+        let made = serde_json::json!({ "key": key, "settings": lines });
+        match printer.format() {
+            Format::Json => return Ok(printer.json(&made)?),
+            Format::Jsonl => return Ok(printer.json_line(&made)?),
+            Format::Table => {}
         }
         // On the other channel than the lines, which people append to their file.
         printer.note(&format!("the key, for {}; it is not shown again:\n{key}", self.name));

@@ -37,6 +37,22 @@ impl Query {
         self.all(|name| name == wanted).next()
     }
 
+    /// Refuses what is none of these fields: a filter that is ignored would show more than was asked for.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParams`].
+    pub fn only(&self, fields: &[Field]) -> Result<(), Error> {
+        let known =
+            |name: &str| fields.iter().any(|one| one.name == name || snake_case(one.name) == name);
+        let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+        let description = format!("is none of {}", names.join(", "));
+        let strange = self.0.iter().filter(|(name, _)| !known(name));
+        let violations: Vec<Violation> = strange
+            .map(|(name, _)| Violation { field: name.clone(), description: description.clone() })
+            .collect();
+        if violations.is_empty() { Ok(()) } else { Err(Error::InvalidParams(violations)) }
+    }
+
     /// The members of a request that these fields give: every wrong one is named, unknown names are ignored.
     ///
     /// # Errors

@@ -46,6 +46,7 @@ pub(super) async fn task(asked: Asked<'_>) -> Result<Response, Error> {
 
 /// `GET /v1/tasks`.
 pub(super) async fn tasks(mut asked: Asked<'_>) -> Result<Response, Error> {
+    asked.query.only(FILTERS)?;
     let mut members = asked.query.typed(FILTERS)?;
     asked.call.agent = match members.remove("skill") {
         Some(Value::String(skill)) => Some(skill),
