@@ -19,7 +19,11 @@ pub(crate) fn upgrade(printer: &mut Printer, plan: &Upgrade) -> Result<(), Print
             };
             vec![what.clone(), (*setting).to_owned(), before.clone(), after.clone(), verdict]
         });
-        printer.table(&header, rows.collect(), "nothing differs from what this version wants")?;
+        let nothing = match plan.missing.as_slice() {
+            [] => "nothing differs from what this version wants",
+            _ => "nothing that exists differs from what this version wants",
+        };
+        printer.table(&header, rows.collect(), nothing)?;
     } else {
         printer.json_list(&plan.changes)?;
     }

@@ -4,6 +4,7 @@ mod judge;
 mod monitor;
 
 use gateway::push::census::Census;
+use gateway::push::seal::Seals;
 use runtime::bus::SystemBus;
 use runtime::clock::Clock;
 
@@ -72,7 +73,10 @@ impl Doctor {
             }
         }
         all.push(judge::gateways(client.gateways().await.ok().as_deref()));
-        all.push(judge::webhooks(Census::take(bus).await.ok().as_ref()));
+        let keys = &settings.gateway.push.seal_keys;
+        let seals = if keys.is_empty() { None } else { Seals::open(keys).ok() };
+        let named = seals.map(|seals| seals.names().map(str::to_owned).collect::<Vec<_>>());
+        all.push(judge::webhooks(Census::take(bus).await.ok().as_ref(), named.as_deref()));
         if diagnosis.knows_consumers(&names.inbox) {
             all.extend(judge::never_served(&diagnosis.submissions, &diagnosis.skills));
         }
