@@ -130,7 +130,8 @@ fn waits_for(task: &Task) -> Option<String> {
         WaitingFor::Signal { name } => format!("{what}\nweft task signal {id} {name} sends it"),
         WaitingFor::Approval { request, .. } => {
             let who = deciders(task).map_or_else(String::new, |who| format!("\n{who} may decide"));
-            format!("{what}{who}\nweft approval approve {id} allows {}", request.action)
+            let by = if request.chain.is_empty() { "" } else { " --by NAME" };
+            format!("{what}{who}\nweft approval approve {id}{by} allows {}", request.action)
         }
         WaitingFor::Children { .. } => format!("{what}\nweft task tree {id} shows them"),
         WaitingFor::Timer { .. } | WaitingFor::Lane { .. } => what,
