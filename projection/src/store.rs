@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use protocol::Timestamp;
+use protocol::limits::KEPT_MIN;
 use protocol::query::Row;
 use protocol::task::TaskState;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
@@ -55,9 +56,6 @@ const TABLES: &str = "
 
 /// Rows forgotten together: whoever applies a batch waits for that long at most.
 const FORGET_TOGETHER: i64 = 1_000;
-
-/// Tasks stay for an hour after their end at least: `coordinator.tasks_kept`.
-const LEFT_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// Which stream a batch was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,7 +239,7 @@ fn is_left(path: &Path) -> bool {
         let written = file.metadata().ok()?.modified().ok()?;
         Some(written.elapsed().unwrap_or_default())
     });
-    ages.min().is_some_and(|age| age > LEFT_AFTER)
+    ages.min().is_some_and(|age| age > KEPT_MIN)
 }
 
 fn remove(path: &Path, reason: &str) {

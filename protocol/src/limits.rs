@@ -29,6 +29,9 @@ pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 pub const INLINE_PART_BYTES_MAX: usize = 128 * 1024;
 /// One part fetched from or stored in the object store, in bytes.
 pub const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The shortest time for which ended tasks, and the decisions of doors, may be kept: what is shorter is not meant. The server
+/// wants more than the time that it remembers message ids for, and who remembers a task may rely on it for so long.
+pub const KEPT_MIN: Duration = Duration::from_secs(60 * 60);
 /// How long a file that nothing names stays after it was stored last, unless the settings say otherwise: a day for whoever
 /// brings files first and sends the message that names them later. Coordinators read the streams twice in that time.
 pub const UNUSED_FILES_KEPT_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);

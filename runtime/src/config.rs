@@ -23,7 +23,7 @@ pub use guard::{ApprovalSection, DEGRADE_BELOW_DEFAULT, GuardSection, OnBudget};
 use protocol::card::{OnMessage, Order};
 use protocol::id::{NodeName, Skill};
 use protocol::limits::{
-    CANCEL_GRACE_DEFAULT, CANCEL_GRACE_MAX, DRAIN_GRACE_DEFAULT, LEASE_DEFAULT,
+    CANCEL_GRACE_DEFAULT, CANCEL_GRACE_MAX, DRAIN_GRACE_DEFAULT, KEPT_MIN, LEASE_DEFAULT,
 };
 use protocol::retry::RetryPolicy;
 use protocol::subject::{PREFIX_DEFAULT, Subjects};
@@ -194,10 +194,7 @@ pub const BYTES_IN_FLIGHT_DEFAULT: usize = 512 * 1024 * 1024;
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// The longest duration that a setting may have. Longer ones are mistakes, and clocks cannot add the longest.
 pub const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-/// The shortest time for which something is kept that is taken for meant. The server wants more than the time that it
-/// remembers message ids for.
-const KEPT_MIN: Duration = Duration::from_secs(60 * 60);
-/// The longest.
+/// The longest time for which something is kept that is taken for meant.
 const KEPT_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// The shortest lease.
 const LEASE_MIN: Duration = Duration::from_secs(1);
