@@ -16,7 +16,7 @@ use protocol::log::TaskLog;
 use protocol::message::Message;
 use protocol::subject::Subject;
 use protocol::wait::{Answer, WaitingFor};
-use protocol::{Owner, Skill, TaskId, Timestamp, header};
+use protocol::{Owner, Skill, TaskId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -227,7 +227,7 @@ impl Client {
         let from = state.last_seq.saturating_sub(WINDOW) + 1;
         bus.scan(stream, &filter, from, |message| {
             if let Some(Subject::Log(owner, task)) = subjects.parse(&message.subject) {
-                let kind = message.headers.get(header::ENTRY).and_then(Kind::from_name);
+                let kind = message.entry_kind();
                 let asks = kind == Some(Kind::Suspended)
                     && serde_json::from_slice::<Entry>(&message.payload)
                         .is_ok_and(|entry| asks(&entry));

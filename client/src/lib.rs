@@ -37,6 +37,7 @@ pub use watch::{Watch, WatchError};
 
 use protocol::card::Registration;
 use protocol::gateway::GatewayRegistration;
+use serde::de::DeserializeOwned;
 
 /// A client of the mesh. Cheap to clone.
 #[derive(Clone)]
@@ -62,13 +63,7 @@ impl Client {
     /// # Errors
     /// When the registry cannot be read.
     pub async fn agents(&self) -> Result<Vec<Registration>, KvError> {
-        let mut found: Vec<Registration> = Vec::new();
-        for (key, value) in self.bus.entries(&self.bus.names().agents).await? {
-            match serde_json::from_slice(&value) {
-                Ok(registration) => found.push(registration),
-                Err(error) => tracing::warn!(key, reason = %error, "unreadable registration"),
-            }
-        }
+        let mut found: Vec<Registration> = self.registered(&self.bus.names().agents).await?;
         found.sort_by(|a, b| (&a.skill, &a.node).cmp(&(&b.skill, &b.node)));
         Ok(found)
     }
@@ -78,14 +73,21 @@ impl Client {
     /// # Errors
     /// When the registry cannot be read.
     pub async fn gateways(&self) -> Result<Vec<GatewayRegistration>, KvError> {
-        let mut found: Vec<GatewayRegistration> = Vec::new();
-        for (key, value) in self.bus.entries(&self.bus.names().gateways).await? {
+        let mut found: Vec<GatewayRegistration> =
+            self.registered(&self.bus.names().gateways).await?;
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+    async fn registered<T: DeserializeOwned>(&self, bucket: &str) -> Result<Vec<T>, KvError> {
+        let mut found = Vec::new();
+        for (key, value) in self.bus.entries(bucket).await? {
             match serde_json::from_slice(&value) {
                 Ok(registration) => found.push(registration),
-                Err(error) => tracing::warn!(key, reason = %error, "unreadable gateway"),
+                Err(error) => {
+                    tracing::warn!(bucket, key, reason = %error, "unreadable registration")
+                }
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 }

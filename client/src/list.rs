@@ -6,12 +6,11 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use protocol::entry::Kind;
 use protocol::lifecycle;
 use protocol::log::TaskLog;
 use protocol::subject::Subject;
 use protocol::task::TaskState;
-use protocol::{Owner, Skill, TaskId, Timestamp, header};
+use protocol::{Owner, Skill, TaskId, Timestamp};
 use runtime::bus::{ReadError, StoredMessage};
 use serde::Serialize;
 
@@ -312,7 +311,7 @@ fn newest_first(a: &Summary, b: &Summary) -> std::cmp::Ordering {
 
 /// The state that the last message of a log ended its task with, as its header tells.
 fn end_state(message: &StoredMessage) -> Option<TaskState> {
-    message.headers.get(header::ENTRY).and_then(Kind::from_name).and_then(lifecycle::end_state)
+    message.entry_kind().and_then(lifecycle::end_state)
 }
 
 fn summary(owner: &Owner, task: &TaskId, log: &TaskLog) -> Summary {

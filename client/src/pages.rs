@@ -9,7 +9,7 @@ use protocol::message::Message;
 use protocol::{Owner, TaskId};
 
 use crate::Client;
-use crate::read::{TaskError, ends, read_entry};
+use crate::read::{TaskError, read_entry};
 
 /// Entries of a page, at most.
 const PAGE_ENTRIES_MAX: usize = 64;
@@ -43,7 +43,7 @@ impl Client {
         self.bus()
             .scan(stream, &subject, after + 1, |message| {
                 bytes += message.payload.len();
-                ended = ends(&message);
+                ended = message.ends_task();
                 match read_entry(task, &message) {
                     Ok(read) => page.entries.push(read),
                     Err(error) => unreadable = Some(error),
@@ -62,7 +62,7 @@ impl Client {
         if page.entries.is_empty()
             && let Some(message) = self.bus().next_from_leader(stream, &subject, after + 1).await?
         {
-            ended = ends(&message);
+            ended = message.ends_task();
             page.entries.push(read_entry(task, &message)?);
             page.more = true;
         }

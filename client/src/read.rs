@@ -3,7 +3,7 @@
 //! Any replica may answer a direct get, and may lag behind what the reader has just been told. So whatever seems to
 //! be missing is asked of the stream's leader: who has seen a task end never reads that it goes on.
 
-use protocol::entry::{Entry, Kind, Origin};
+use protocol::entry::{Entry, Origin};
 use protocol::log::{FoldError, TaskLog};
 use protocol::message::Message;
 use protocol::submission::{Envelope, Queue, Stored};
@@ -55,7 +55,7 @@ impl Client {
     ) -> Result<Vec<(u64, Entry)>, TaskError> {
         let (stream, subject) = (&self.bus.names().log, self.bus.subjects().log(owner, task));
         let mut stored = self.bus.all(stream, &subject).await?;
-        while !stored.last().is_some_and(ends) {
+        while !stored.last().is_some_and(StoredMessage::ends_task) {
             let next = stored.last().map_or(1, |message| message.sequence + 1);
             match self.bus.next_from_leader(stream, &subject, next).await? {
                 Some(message) => stored.push(message),
@@ -125,7 +125,15 @@ impl Client {
         Ok(successor.filter(|successor| successor != task))
     }
 
-    async fn at(&self, stream: &str, sequence: u64) -> Result<Option<StoredMessage>, ReadError> {
+    /// The message at a sequence, by the leader where a replica has none.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn at(
+        &self,
+        stream: &str,
+        sequence: u64,
+    ) -> Result<Option<StoredMessage>, ReadError> {
         match self.bus.at(stream, sequence).await? {
             None => self.bus.at_from_leader(stream, sequence).await,
             found => Ok(found),
@@ -193,11 +201,6 @@ impl Client {
 
 pub(crate) fn decode(message: &StoredMessage) -> Option<Message> {
     codec::decode_body(message.headers.get(header::CONTENT_TYPE), &message.payload).ok()
-}
-
-/// Whether nothing can follow this entry.
-pub(crate) fn ends(message: &StoredMessage) -> bool {
-    message.headers.get(header::ENTRY).and_then(Kind::from_name).is_some_and(Kind::is_terminal)
 }
 
 pub(crate) fn read_entry(

@@ -75,10 +75,7 @@ impl Retire {
             Queue::Inbox => (&bus.names().inbox, id.sequence().is_some()),
             Queue::Run => (&bus.names().log, false),
         };
-        let found = match bus.at(stream, source.sequence).await? {
-            None => bus.at_from_leader(stream, source.sequence).await?,
-            found => found,
-        };
+        let found = self.client.at(stream, source.sequence).await?;
         Ok(found.is_some_and(|found| is_numbered || found.at == origin.submitted_at))
     }
 

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, stream};
 use protocol::Timestamp;
-use protocol::entry::{Entry, Kind, Origin};
-use protocol::header;
+use protocol::entry::{Entry, Origin};
 use protocol::id::{Owner, TaskId};
 use runtime::bus::{ReadError, StoredMessage};
 
@@ -62,7 +61,7 @@ impl Retire {
         let lasts = self.lasts(tasks.iter()).await?;
         let mut standings: HashMap<Task, Standing> =
             tasks.iter().map(|task| (task.clone(), Standing::Gone)).collect();
-        let is_over = |last: &StoredMessage| last.at < before && ends(last);
+        let is_over = |last: &StoredMessage| last.at < before && last.ends_task();
         for task in lasts.keys() {
             standings.insert(task.clone(), Standing::Kept);
         }
@@ -126,10 +125,6 @@ impl Retire {
         let (last, entries) = (last.sequence, end.generation);
         Ok(origin.map(|origin| Over { last, entries, origin }))
     }
-}
-
-fn ends(last: &StoredMessage) -> bool {
-    last.headers.get(header::ENTRY).and_then(Kind::from_name).is_some_and(Kind::is_terminal)
 }
 
 fn entry(message: &StoredMessage) -> Option<Entry> {

@@ -57,11 +57,6 @@ fn unreadable(task: &TaskId, reason: &impl ToString) -> LogError {
     LogError::Unreadable { task: task.clone(), reason: reason.to_string() }
 }
 
-/// The type of a stored entry.
-pub(crate) fn kind_of(message: &StoredMessage) -> Option<Kind> {
-    message.headers.get(header::ENTRY).and_then(Kind::from_name)
-}
-
 /// Whether the cancels that follow from an entry are published with the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cancels {
@@ -145,7 +140,7 @@ impl Logs {
     ) -> Result<Option<Kind>, LogError> {
         let subject = self.bus.subjects().log(owner, task);
         let last = self.bus.last_from_leader(&self.bus.names().log, &subject).await?;
-        Ok(last.as_ref().and_then(kind_of))
+        Ok(last.as_ref().and_then(StoredMessage::entry_kind))
     }
 
     /// Appends an entry behind the fence and publishes what follows from it.

@@ -17,7 +17,7 @@ use runtime::bus::{Delivery, Outgoing, StoredMessage};
 
 use super::care::{Care, repeated};
 use super::lane;
-use super::log::{LogError, kind_of};
+use super::log::LogError;
 use crate::engine::children::{self, Child, Join};
 use crate::engine::wake::{self, Look, Wake};
 
@@ -257,7 +257,7 @@ impl Care {
         let mut ends = std::collections::HashMap::new();
         for last in futures_util::future::join_all(asked).await {
             let ended = last?.into_iter().filter_map(|message| {
-                let kind = kind_of(&message).filter(|kind| kind.is_terminal())?;
+                let kind = message.entry_kind().filter(|kind| kind.is_terminal())?;
                 Some((message.subject, kind))
             });
             ends.extend(ended);

@@ -5,8 +5,7 @@
 //! only saves looking through the lane from its start. A submission without a log waits to be begun: where a log is removed,
 //! its submission goes before it, and a copy in a lane goes when it is dropped.
 
-use protocol::entry::{Entry, Kind};
-use protocol::header;
+use protocol::entry::Entry;
 use protocol::id::{Lane, Owner, Skill, TaskId};
 use protocol::submission::{Envelope, Stored};
 
@@ -80,7 +79,7 @@ impl Bus {
             let Some(mut envelope) = self.envelope_of(&message) else { continue };
             match self.last_entry(&mut envelope).await? {
                 None => return Ok(None),
-                Some(last) if is_terminal(&last) => {}
+                Some(last) if last.ends_task() => {}
                 Some(_) => return Ok(Some(envelope.task)),
             }
         }
@@ -160,16 +159,12 @@ impl Bus {
             let is_there = self.at_from_leader(inbox, envelope.source.sequence).await?.is_some();
             return Ok(if is_there { Turn::Open } else { Turn::Skipped });
         };
-        if !is_terminal(&last) {
+        if !last.ends_task() {
             return Ok(Turn::Open);
         }
         let attempt = read_entry(&last).map_or(0, |entry| entry.attempt);
         Ok(if attempt > 0 { Turn::Taken } else { Turn::Skipped })
     }
-}
-
-fn is_terminal(message: &StoredMessage) -> bool {
-    message.headers.get(header::ENTRY).and_then(Kind::from_name).is_some_and(Kind::is_terminal)
 }
 
 fn read_entry(message: &StoredMessage) -> Option<Entry> {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use protocol::Timestamp;
-use protocol::header::Headers;
+use protocol::entry::Kind;
+use protocol::header::{self, Headers};
 use serde::Deserialize;
 
 use super::message::read_headers;
@@ -51,6 +52,20 @@ pub struct StoredMessage {
     pub payload: Bytes,
     /// When it was stored.
     pub at: Timestamp,
+}
+
+impl StoredMessage {
+    /// The type of the entry that it is, by its header; `None` when it is none.
+    #[must_use]
+    pub fn entry_kind(&self) -> Option<Kind> {
+        self.headers.get(header::ENTRY).and_then(Kind::from_name)
+    }
+
+    /// Whether it is the entry that ends a task.
+    #[must_use]
+    pub fn ends_task(&self) -> bool {
+        self.entry_kind().is_some_and(Kind::is_terminal)
+    }
 }
 
 /// Why a read has no answer.
